@@ -1,0 +1,1 @@
+"""Load clients: an endpoint to measurements."""

@@ -1,0 +1,153 @@
+"""What an engine, a deployer and a benchmark promise. Interfaces only."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar, Protocol
+
+from pydantic import BaseModel
+
+from optuna_tuner.clock import Deadline
+from optuna_tuner.values import (
+    Diagnosis,
+    Endpoint,
+    Handle,
+    Launch,
+    Load,
+    Measurement,
+    Model,
+    Params,
+    Request,
+    RequestSlo,
+    Scalar,
+    Slot,
+    State,
+)
+
+
+class Plugin(ABC):
+    """What all three have: a kind, typed options from the study file, and one line that says what it is."""
+
+    kind: ClassVar[str]
+    summary: ClassVar[str]
+    Options: ClassVar[type[BaseModel]]  # frozen, extra="forbid"; fields described, for `schema` and `plugins`
+
+    @abstractmethod
+    def __init__(self, options: BaseModel) -> None:
+        """Keep the options. Constructing a plugin does nothing else: no file, network or process."""
+
+
+class Engine(Plugin):
+    """One inference server program. All methods but `effective_config` are pure."""
+
+    @abstractmethod
+    def canonical(self, flag: str) -> str:
+        """The one name of a flag: underscores, aliases resolved (`-tp`, `tp-size` -> `tensor_parallel_size`)."""
+
+    @abstractmethod
+    def render(self, model: Model, params: Params, slot: Slot) -> Launch:
+        """The launch that serves `model` with the study's fixed flags overridden by `params`."""
+
+    @abstractmethod
+    def reject(self, params: Params, slot: Slot) -> str | None:
+        """Why these parameters cannot work on this slot, as far as it is known without launching; else None."""
+
+    @abstractmethod
+    def diagnose(self, log: str, exit_code: int | None) -> Diagnosis:
+        """What a server's log means after it ended or failed. Never raises; unknown is `Cause.CRASHED`."""
+
+    @abstractmethod
+    def effective_config(self, endpoint: Endpoint, log: str) -> Mapping[str, Scalar]:
+        """What the running server resolved, by canonical flag name; empty where it does not tell."""
+
+    @abstractmethod
+    def identify(self, endpoint: Endpoint) -> str | None:
+        """The model name that the server at the endpoint says it serves; None while it does not answer."""
+
+
+class Deployer(Plugin):
+    """Starts a launch somewhere. Every method may raise DeployerError; none waits for readiness."""
+
+    @abstractmethod
+    def render(self, launch: Launch, name: str, labels: Mapping[str, str], slot: Slot) -> Request:
+        """The complete request, pure and printable. `name` is unique and deterministic; `labels` find it again."""
+
+    @abstractmethod
+    def start(self, request: Request, folder: Path) -> Handle:
+        """Send the request and return at once with a handle that any process can use. `folder` is the trial's."""
+
+    @abstractmethod
+    def state(self, handle: Handle) -> State:
+        """What is known now: starting, running, exited or lost."""
+
+    @abstractmethod
+    def endpoint(self, handle: Handle) -> Endpoint | None:
+        """Where it can be reached from here; None while that is not known."""
+
+    @abstractmethod
+    def log(self, handle: Handle) -> str:
+        """The server's output so far: all of it, or its first and last part where it is long."""
+
+    @abstractmethod
+    def stop(self, handle: Handle, grace_s: float) -> None:
+        """Make sure that it no longer runs, gently for `grace_s` seconds. Stopping what is gone is fine.
+
+        Returns only when it is gone; raises DeployerError when that cannot be confirmed.
+        """
+
+    @abstractmethod
+    def find(self, labels: Mapping[str, str]) -> Sequence[Handle]:
+        """Everything of this deployer on this host or cluster that bears these labels, running or not."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Target:
+    """What a benchmark shall load, and where its raw reports go. `seed` keeps prompts apart between trials."""
+
+    endpoint: Endpoint
+    model: Model
+    folder: Path
+    seed: int
+    slo: RequestSlo
+    slot: Slot
+
+
+class Benchmark(Plugin):
+    """A load client."""
+
+    @abstractmethod
+    def metrics(self) -> frozenset[str]:
+        """Names of the metrics that each measurement will carry, from `optuna_tuner.metrics` or its own."""
+
+    @abstractmethod
+    def loads(self) -> tuple[Load, ...]:
+        """The load levels that `run` will measure, in order."""
+
+    @abstractmethod
+    def warm_up(self, target: Target, deadline: Deadline) -> None:
+        """Bring the server to its working temperature; measures nothing."""
+
+    @abstractmethod
+    def run(self, target: Target, deadline: Deadline) -> Iterator[Measurement]:
+        """Measure one level after another on the one warm server. Closing the iterator ends the client.
+
+        Raises BenchmarkError when the client failed or its report cannot be true, DegradedError when too many
+        requests failed, StoppedError when the deadline's flag is set.
+        """
+
+    @abstractmethod
+    def missing(self) -> str | None:
+        """What this benchmark lacks on this machine and how to get it, in one line; None when nothing."""
+
+
+class Kinds(Protocol):
+    """Looks plugins up by kind. `group` is "engines", "deployers" or "benchmarks"."""
+
+    def names(self, group: str) -> tuple[str, ...]:
+        """All installed kinds of a group, sorted."""
+
+    def plugin(self, group: str, kind: str) -> type[Plugin]:
+        """The class of one kind. Raises UnknownPluginError, which names the known ones."""

@@ -1,0 +1,1 @@
+"""Inference servers: parameters to a launch, logs to a cause."""

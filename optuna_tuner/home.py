@@ -1,0 +1,42 @@
+"""Where this package keeps what it makes on this machine."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from platformdirs import user_data_path
+
+HOME_VARIABLE = "OPTUNA_TUNER_HOME"
+STORAGE_VARIABLE = "OPTUNA_TUNER_STORAGE"
+
+
+def home() -> Path:
+    """The folder of everything: database, artifacts, models, tools, locks. `OPTUNA_TUNER_HOME` moves it."""
+    chosen = os.environ.get(HOME_VARIABLE)
+    return Path(chosen).expanduser() if chosen else user_data_path("optuna-tuner")
+
+
+def default_storage() -> str:
+    """Database URL used when none is given: `OPTUNA_TUNER_STORAGE`, else SQLite in the home folder."""
+    return os.environ.get(STORAGE_VARIABLE) or f"sqlite:///{home() / 'studies.db'}"
+
+
+def artifacts_folder() -> Path:
+    """One folder a study, and in it one a trial's attempt."""
+    return home() / "artifacts"
+
+
+def models_folder() -> Path:
+    """Models that were made here."""
+    return home() / "models"
+
+
+def tools_folder() -> Path:
+    """Tools in environments of their own, such as genai-bench."""
+    return home() / "tools"
+
+
+def locks_folder() -> Path:
+    """Lock files of this host: ports, GPUs, cores."""
+    return home() / "locks"

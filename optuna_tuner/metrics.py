@@ -1,0 +1,51 @@
+"""The vocabulary of metrics: each name carries its unit and, behind a dot, its statistic."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+STATISTICS = ("mean", "p50", "p90", "p95", "p99")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Meaning:
+    """What a metric is: its unit, which way is better, and its definition."""
+
+    unit: str
+    better: str  # "lower" or "higher"
+    text: str
+
+
+DISTRIBUTIONS: Mapping[str, Meaning] = {
+    "ttft_ms": Meaning(unit="ms", better="lower", text="Time to first token: request sent to first token received."),
+    "tpot_ms": Meaning(
+        unit="ms",
+        better="lower",
+        text="Time per output token: (end-to-end latency - TTFT) / (output tokens - 1), one value a request.",
+    ),
+    "itl_ms": Meaning(unit="ms", better="lower", text="Inter-token latency: each gap between two chunks of a stream."),
+    "e2e_latency_ms": Meaning(unit="ms", better="lower", text="End-to-end latency: request sent to stream ended."),
+}
+
+SCALARS: Mapping[str, Meaning] = {
+    "input_throughput_tok_s": Meaning(unit="tok/s", better="higher", text="Prompt tokens of completed requests / s."),
+    "output_throughput_tok_s": Meaning(unit="tok/s", better="higher", text="Output tokens of completed requests / s."),
+    "total_throughput_tok_s": Meaning(unit="tok/s", better="higher", text="Prompt and output tokens together / s."),
+    "request_rate_req_s": Meaning(unit="req/s", better="higher", text="Completed requests a second."),
+    "goodput_req_s": Meaning(
+        unit="req/s", better="higher", text="Completed requests that kept every bound of goals.request_slo, a second."
+    ),
+    "goodput_share": Meaning(
+        unit="1", better="higher", text="Share of all requests that completed and kept every bound of the request SLO."
+    ),
+    "error_rate": Meaning(unit="1", better="lower", text="Failed requests / all requests, 0 to 1."),
+    "completed_requests": Meaning(unit="1", better="higher", text="Number of requests that completed."),
+    "failed_requests": Meaning(unit="1", better="lower", text="Number of requests that failed."),
+    "duration_s": Meaning(unit="s", better="lower", text="From the first request's start to the last one's end."),
+}
+
+METRICS: Mapping[str, Meaning] = {
+    **{f"{name}.{statistic}": meaning for name, meaning in DISTRIBUTIONS.items() for statistic in STATISTICS},
+    **SCALARS,
+}

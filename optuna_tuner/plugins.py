@@ -1,0 +1,37 @@
+"""Kind -> class, by entry points, lazily. Built-ins take the same road as strangers."""
+
+from __future__ import annotations
+
+from functools import cache
+from importlib.metadata import EntryPoint, entry_points
+
+from optuna_tuner.contracts import Benchmark, Deployer, Engine, Plugin
+from optuna_tuner.errors import Fault, UnknownPluginError
+
+GROUPS: dict[str, type] = {"engines": Engine, "deployers": Deployer, "benchmarks": Benchmark}
+
+
+@cache
+def _installed(group: str) -> dict[str, EntryPoint]:
+    return {point.name: point for point in entry_points(group=f"optuna_tuner.{group}")}
+
+
+class InstalledKinds:
+    """The plugins of this Python environment."""
+
+    def names(self, group: str) -> tuple[str, ...]:
+        """All installed kinds of a group, sorted."""
+        return tuple(sorted(_installed(group)))
+
+    def plugin(self, group: str, kind: str) -> type[Plugin]:
+        """The class of one kind. Raises UnknownPluginError, which names the known ones."""
+        point = _installed(group).get(kind)
+        if point is None:
+            known = ", ".join(self.names(group))
+            message = f'unknown kind "{kind}"; installed {group}: {known}'
+            raise UnknownPluginError([Fault(file="", line=0, column=0, path=f"{group[:-1]}.kind", message=message)])
+        loaded = point.load()
+        if not (isinstance(loaded, type) and issubclass(loaded, GROUPS[group])):
+            message = f"entry point {point.value} is no {GROUPS[group].__name__}"
+            raise UnknownPluginError([Fault(file="", line=0, column=0, path=f"{group[:-1]}.kind", message=message)])
+        return loaded

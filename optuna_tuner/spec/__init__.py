@@ -1,0 +1,1 @@
+"""What the user writes. Reading it has no side effects."""

@@ -1,0 +1,1 @@
+"""What outlives a process: our tables beside Optuna's, and the artifacts."""

@@ -1,0 +1,139 @@
+"""What comes out of the database: frozen records, never rows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+
+from optuna_tuner.values import Cause, Handle, Measurement, Params, Phase, Request, Scalar, Slot
+
+
+class Desired(StrEnum):
+    """What the user wants of a study."""
+
+    RUN = "run"
+    PAUSE = "pause"  # start no more trials
+    STOP = "stop"  # let running trials end, then the workers end
+    CANCEL = "cancel"  # end running trials now
+
+
+class AttemptKind(StrEnum):
+    """Why an attempt exists."""
+
+    BASELINE = "baseline"  # the engine's own default
+    SEARCH = "search"  # the sampler's choice
+
+
+class AttemptState(StrEnum):
+    """Where an attempt is in its life; it only moves down this list."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    ENDED = "ended"
+
+
+class Verdict(StrEnum):
+    """What Optuna is told."""
+
+    COMPLETE = "complete"
+    PRUNED = "pruned"
+    FAIL = "fail"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """How one attempt ended: all that Optuna, the reports and the user get to know."""
+
+    verdict: Verdict
+    values: tuple[float, ...] = ()
+    constraints: Mapping[str, float] = field(default_factory=dict)  # every constraint of the study, <= 0 is feasible
+    cause: Cause | None = None  # None: it ran and is feasible
+    reason: str = ""
+    level: str = ""  # the load level whose metrics were scored, as str(Load); "" for a mean
+    metrics: Mapping[str, float] = field(default_factory=dict)  # the metrics that were scored
+    measurements: tuple[Measurement, ...] = ()
+    phases_s: Mapping[Phase, float] = field(default_factory=dict)
+    effective_config: Mapping[str, Scalar] = field(default_factory=dict)
+    intermediate: Mapping[int, float] = field(default_factory=dict)  # what the pruner was told, by step
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StudyRecord:
+    """One study: what was asked for, and what is wanted now."""
+
+    id: str
+    name: str
+    spec_json: str
+    space_hash: str
+    budget: int  # trials
+    reserved: int  # trials that were claimed, retries left out; never above the budget
+    desired: Desired
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerRecord:
+    """One worker process. (host, boot_id, pid, pid_start) names it among all processes that ever were."""
+
+    id: str
+    study_id: str
+    host: str
+    boot_id: str
+    pid: int
+    pid_start: float
+    beat: int
+    slot: Slot
+    retired: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttemptRecord:
+    """One run of one configuration; it corresponds to exactly one Optuna trial once it was asked for."""
+
+    id: str
+    study_id: str
+    kind: AttemptKind
+    state: AttemptState
+    tries: int  # 1 for the first run of these parameters
+    retry_of: str | None
+    params: Params | None  # None until the sampler was asked
+    number: int | None  # Optuna's trial number; None until asked
+    worker_id: str | None
+    phase: Phase
+    cancel: bool
+    outcome: Outcome | None
+    told: bool
+    created_at: datetime
+    claimed_at: datetime | None
+    ended_at: datetime | None
+
+
+class ResourceState(StrEnum):
+    """What the ledger knows of something that we start outside this process."""
+
+    INTENT = "intent"  # about to be started; may or may not exist
+    CREATED = "created"  # exists
+    GONE = "gone"  # confirmed not to run any more
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResourceRecord:
+    """One ledger row, written before the thing is started."""
+
+    id: str
+    attempt_id: str
+    worker_id: str
+    request: Request
+    handle: Handle | None
+    state: ResourceState
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Orders:
+    """What a beat's reply tells the worker."""
+
+    desired: Desired
+    cancel_attempt: bool  # end the running attempt now
+    fenced: bool  # the worker was declared dead: its attempt belongs to somebody else

@@ -1,0 +1,1 @@
+"""What plugin authors test with: contract cases, and a fake server that can misbehave."""

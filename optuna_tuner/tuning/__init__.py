@@ -1,0 +1,1 @@
+"""The work: a trial, a worker, all workers."""
