@@ -71,6 +71,8 @@ class Engine(Plugin):
 class Deployer(Plugin):
     """Starts a launch somewhere. Every method may raise DeployerError; none waits for readiness."""
 
+    host_bound: ClassVar[bool] = False  # True: only the host that started a server can see and stop it
+
     @abstractmethod
     def render(self, launch: Launch, name: str, labels: Mapping[str, str], slot: Slot) -> Request:
         """The complete request, pure and printable. `name` is unique and deterministic; `labels` find it again."""
@@ -112,6 +114,7 @@ class Target:
     folder: Path
     seed: int
     slo: RequestSlo
+    success_rate: float  # share of requests that must complete, 0 to 1
     slot: Slot
 
 

@@ -40,3 +40,13 @@ def tools_folder() -> Path:
 def locks_folder() -> Path:
     """Lock files of this host: ports, GPUs, cores."""
     return home() / "locks"
+
+
+def servers_folder() -> Path:
+    """One folder for each local server that runs on this host, or whose end nobody has confirmed yet."""
+    return home() / "servers"
+
+
+def server_lock(device: str) -> Path:
+    """Lock file that a server's supervisor holds while the server may still use the device."""
+    return locks_folder() / f"{device}.server.lock"

@@ -31,7 +31,7 @@ class InstalledKinds:
             message = f'unknown kind "{kind}"; installed {group}: {known}'
             raise UnknownPluginError([Fault(file="", line=0, column=0, path=f"{group[:-1]}.kind", message=message)])
         loaded = point.load()
-        if not (isinstance(loaded, type) and issubclass(loaded, GROUPS[group])):
+        if not (isinstance(loaded, type) and issubclass(loaded, GROUPS[group]) and issubclass(loaded, Plugin)):
             message = f"entry point {point.value} is no {GROUPS[group].__name__}"
             raise UnknownPluginError([Fault(file="", line=0, column=0, path=f"{group[:-1]}.kind", message=message)])
         return loaded

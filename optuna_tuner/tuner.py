@@ -1,1 +1,264 @@
-"""The one front door."""
+"""The one front door: everything that the command line does, for Python."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping
+from functools import cached_property
+from pathlib import Path
+
+from optuna_tuner.clock import Deadline, poll
+from optuna_tuner.doctor import Check, checks
+from optuna_tuner.errors import EnvironmentFaultError, NotFoundError
+from optuna_tuner.home import artifacts_folder, default_storage
+from optuna_tuner.plugins import InstalledKinds
+from optuna_tuner.results.reading import read_study
+from optuna_tuner.results.task_document import task_document
+from optuna_tuner.results.trials import TrialView
+from optuna_tuner.results.views import StudyState, StudyView
+from optuna_tuner.spec.files import load_study
+from optuna_tuner.spec.study import StudySpec
+from optuna_tuner.store import schema
+from optuna_tuner.store.database import Database
+from optuna_tuner.store.records import Desired, StudyRecord
+from optuna_tuner.store.store import Store
+from optuna_tuner.tuning.fleet import Fleet
+from optuna_tuner.tuning.logs import server_log
+from optuna_tuner.tuning.model import model_paths, prepare_model
+from optuna_tuner.tuning.plan import Plan, plan
+from optuna_tuner.tuning.process import on_signals, work
+from optuna_tuner.tuning.setting import assemble
+from optuna_tuner.tuning.slots import find_slots, holding_free
+from optuna_tuner.tuning.study import create_or_resume
+from optuna_tuner.values import Json, Params, Slot
+
+__all__ = ["Check", "Plan", "Tuner"]
+
+ENDED = {StudyState.DONE, StudyState.STOPPED, StudyState.CANCELLED}
+
+
+class Tuner:
+    """Studies in one database. `storage` is a database URL; without one, `OPTUNA_TUNER_STORAGE` or SQLite at home.
+
+    Opening touches nothing: the database is made at the first call that needs it. Methods raise TunerError only.
+    """
+
+    def __init__(self, storage: str | None = None) -> None:
+        self.storage = storage or default_storage()
+        self._kinds = InstalledKinds()
+
+    @cached_property
+    def _store(self) -> Store:
+        return Store.open(self.storage)
+
+    def close(self) -> None:
+        """Let go of the database."""
+        if "_store" in self.__dict__:
+            self._store.close()
+            del self.__dict__["_store"]
+
+    # What a file says
+
+    def validate(self, path: Path) -> StudySpec:
+        """Read a study file or a task file. Raises SpecError, which holds every fault in it."""
+        return load_study(path, self._kinds)
+
+    def plan(self, study: StudySpec | Path, *, workers: int = 1) -> Plan:
+        """What a study would launch; starts nothing and writes nothing."""
+        spec = study if isinstance(study, StudySpec) else self.validate(study)
+        parts = assemble(spec, self._kinds)
+        return plan(spec, parts, model_paths(spec.model), find_slots(workers), self._estimate_s(spec))
+
+    def _estimate_s(self, spec: StudySpec) -> float | None:
+        known = next((view for view in self.studies() if view.name == spec.name), None)
+        if known is None:
+            return None
+        spans = [trial.duration_s for trial in known.trials if trial.duration_s is not None]
+        return sum(spans) / len(spans) * max(0, spec.budget.trials - known.spent) if spans else None
+
+    # Work
+
+    def create(self, spec: StudySpec) -> StudyView:
+        """Make a study, or resume the one of this name, without starting a worker. Raises ConflictError."""
+        return self._view(create_or_resume(self._store, spec))
+
+    def run(
+        self, study: StudySpec | str, *, workers: int = 1, progress: Callable[[StudyView], None] | None = None
+    ) -> StudyView:
+        """Create or resume a study, work on it with so many processes, and return it when they are done.
+
+        Raises ConflictError, EnvironmentFaultError when something is missing on this machine, and KeyboardInterrupt
+        when interrupted: running trials have then gone back to the queue.
+        """
+        record = create_or_resume(self._store, study) if isinstance(study, StudySpec) else self._want_run(study)
+        if not self._is_over(record):
+            spec, slots = _spec(record), find_slots(workers)
+            self._demand_tools(spec, slots[0])
+            prepare_model(spec.model)
+            Fleet(self._store, record.id, slots).run(lambda: progress(self.study(record.name)) if progress else None)
+        self._publish(record.name)
+        return self.study(record.name)
+
+    def _is_over(self, record: StudyRecord) -> bool:
+        """Whether no worker has anything left to do; then none needs a slot, which another study may hold."""
+        return self._view(record).state is StudyState.DONE and not self._store.attempts.untold(record.id)
+
+    def work(self, name: str | None = None, *, slot: str | None = None, max_trials: int | None = None) -> int:
+        """Be one worker of a study in this process until it is done; returns how many trials it ran."""
+        record = self._store.studies.get(name) if name else self._only_open_study()
+        with holding_free(slot) as mine:
+            self._demand_tools(_spec(record), mine)
+            worker = work(self._store, record.id, mine, self._kinds)
+            with on_signals(worker.heart.interrupt):
+                count = worker.run(max_trials)
+        if worker.heart.interrupted.is_set():
+            raise KeyboardInterrupt
+        self._publish(record.name)
+        return count
+
+    def _demand_tools(self, spec: StudySpec, slot: Slot) -> None:
+        """What every trial would fail without is said before the first one spends the budget."""
+        parts = assemble(spec, self._kinds)
+        missing = parts.benchmark.missing()
+        if missing:
+            raise EnvironmentFaultError(missing)
+        secrets = parts.engine.render(model_paths(spec.model), Params(), slot).secrets
+        unset = [f"{name} from {source}" for name, source in secrets.items() if source not in os.environ]
+        if unset:
+            raise EnvironmentFaultError(f"secrets are to be read from variables that are not set: {', '.join(unset)}")
+
+    def _want_run(self, name: str) -> StudyRecord:
+        return self._store.studies.want(self._store.studies.get(name).id, Desired.RUN)
+
+    def _only_open_study(self) -> StudyRecord:
+        names = [view.name for view in self.studies() if view.state not in ENDED]
+        if len(names) != 1:
+            several = f"several studies want trials: {', '.join(names)}; name one" if names else "no study wants trials"
+            raise NotFoundError(several)
+        return self._store.studies.get(names[0])
+
+    def _publish(self, name: str) -> None:
+        from optuna_tuner.results.dashboard import fill  # noqa: PLC0415  it loads optuna-dashboard
+        from optuna_tuner.results.dashboard.shelf import Shelf  # noqa: PLC0415  as above
+
+        shelf = Shelf(artifacts_folder(), self._store.artifacts.attempt_folder)
+        fill(self._store.optuna_storage(), self.study(name), shelf)
+
+    # Steering
+
+    def resume(self, name: str) -> StudyView:
+        """Let workers start trials again; workers that are paused go on at once."""
+        return self._steer(name, Desired.RUN)
+
+    def pause(self, name: str) -> StudyView:
+        """Start no more trials; workers wait."""
+        return self._steer(name, Desired.PAUSE)
+
+    def stop(self, name: str) -> StudyView:
+        """Let running trials end, then the workers end."""
+        return self._steer(name, Desired.STOP)
+
+    def cancel(self, name: str) -> StudyView:
+        """End running trials now; the workers end."""
+        return self._steer(name, Desired.CANCEL)
+
+    def cancel_trial(self, name: str, number: int) -> TrialView:
+        """End one running trial now; the study goes on."""
+        view = self.trial(name, number)
+        self._store.attempts.request_cancel(view.attempt_id)
+        return self.trial(name, number)
+
+    def _steer(self, name: str, desired: Desired) -> StudyView:
+        return self._view(self._store.studies.want(self._store.studies.get(name).id, desired))
+
+    # Reading
+
+    def studies(self) -> tuple[StudyView, ...]:
+        """All studies, the oldest first."""
+        return tuple(self._view(record) for record in self._store.studies.all())
+
+    def study(self, name: str) -> StudyView:
+        """One study with its trials, its best and the gain over the baseline. Raises NotFoundError."""
+        return self._view(self._store.studies.get(name))
+
+    def trials(self, name: str) -> tuple[TrialView, ...]:
+        """All trials of a study, by number."""
+        return self.study(name).trials
+
+    def trial(self, name: str, number: int) -> TrialView:
+        """One trial. Raises NotFoundError."""
+        trials = self.trials(name)
+        found = next((trial for trial in trials if trial.number == number), None)
+        if found is None:
+            raise NotFoundError(f'study "{name}" has no trial {number}; it has {len(trials)} trials')
+        return found
+
+    def best(self, name: str) -> TrialView | None:
+        """The best feasible trial so far; None when nothing is feasible."""
+        return self.study(name).best.trial
+
+    def task_document(self, name: str) -> Mapping[str, Json]:
+        """The result document of the older task format."""
+        return task_document(self.study(name))
+
+    def watch(self, name: str, *, every_s: float = 1.0) -> Iterator[StudyView]:
+        """Yield the study again and again until it has ended."""
+        while True:
+            view = self.study(name)
+            yield view
+            if view.state in ENDED:
+                return
+            poll(lambda: None, Deadline.after(every_s))
+
+    def logs(self, name: str, number: int, *, follow: bool = False) -> Iterator[str]:
+        """Yield the server's output of one trial, piece by piece; with `follow`, until the trial has ended."""
+        record = self._store.studies.get(name)
+        deployer = assemble(_spec(record), self._kinds).deployer
+        return server_log(self._store, deployer, self.trial(name, number).attempt_id, follow=follow)
+
+    def dashboard(
+        self,
+        *,
+        host: str = "127.0.0.1",
+        port: int = 8080,
+        ready: Callable[[str], None],
+        allow_remote: bool = False,
+    ) -> None:
+        """Serve optuna-dashboard on this storage until interrupted; `ready` is called with its URL.
+
+        It has no login: an address that others can reach is refused unless `allow_remote` says otherwise.
+        """
+        from optuna_tuner.results.dashboard import serve  # noqa: PLC0415  it loads optuna-dashboard
+
+        serve(
+            self._store, host=host, port=port, artifact_root=artifacts_folder(), ready=ready, allow_remote=allow_remote
+        )
+
+    # The machine
+
+    def db_init(self) -> None:
+        """Make the tables where there are none. Raises StoreError."""
+        Store.open(self.storage).close()
+
+    def db_upgrade(self) -> None:
+        """Bring an older version's tables up to date, Optuna's too; makes them where there are none."""
+        database = Database(self.storage)
+        try:
+            schema.upgrade(database)
+        finally:
+            database.close()
+
+    def db_check(self) -> None:
+        """Raise StoreError, which says what to do, unless the tables are those of this version."""
+        Store.open(self.storage, create=False).close()
+
+    def doctor(self) -> tuple[Check, ...]:
+        """What is missing on this machine, and how to get it."""
+        return checks(self.storage)
+
+    def _view(self, record: StudyRecord) -> StudyView:
+        return read_study(self._store, record)
+
+
+def _spec(record: StudyRecord) -> StudySpec:
+    return StudySpec.model_validate_json(record.spec_json)

@@ -11,7 +11,7 @@ Scalar = bool | int | float | str
 Json = None | bool | int | float | str | list["Json"] | dict[str, "Json"]
 
 
-class Fault(StrEnum):
+class Blame(StrEnum):
     """Whose fault a failure is: it decides what Optuna is told."""
 
     CONFIGURATION = "configuration"  # PRUNED with a violated constraint; the sampler learns
@@ -20,7 +20,7 @@ class Fault(StrEnum):
 
 
 class Cause(StrEnum):
-    """Why a trial did not give a feasible score. `fault` and `advice` say what to conclude."""
+    """Why a trial did not give a feasible score. `blame` and `advice` say what to conclude."""
 
     OUT_OF_MEMORY_POOL = "out_of_memory_pool"
     OUT_OF_MEMORY_HEADROOM = "out_of_memory_headroom"
@@ -44,7 +44,7 @@ class Cause(StrEnum):
     CANCELLED = "cancelled"
 
     @property
-    def fault(self) -> Fault:
+    def blame(self) -> Blame:
         """Whose fault it is."""
         return _MEANING[self][0]
 
@@ -54,36 +54,36 @@ class Cause(StrEnum):
         return _MEANING[self][1]
 
 
-_MEANING: Mapping[Cause, tuple[Fault, str]] = {
+_MEANING: Mapping[Cause, tuple[Blame, str]] = {
     Cause.OUT_OF_MEMORY_POOL: (
-        Fault.CONFIGURATION,
+        Blame.CONFIGURATION,
         "Weights or KV cache do not fit: give the server a larger memory fraction, more GPUs, or a shorter context.",
     ),
     Cause.OUT_OF_MEMORY_HEADROOM: (
-        Fault.CONFIGURATION,
+        Blame.CONFIGURATION,
         "Nothing is left for graphs or activations: use a smaller memory fraction, smaller batches or smaller graphs.",
     ),
     Cause.OUT_OF_MEMORY_RUNTIME: (
-        Fault.CONFIGURATION,
+        Blame.CONFIGURATION,
         "Memory ran out under load: the flags start but are not safe in production.",
     ),
-    Cause.BAD_FLAG: (Fault.CONFIGURATION, "The engine does not know a flag or a value: check the engine's version."),
-    Cause.BAD_COMBINATION: (Fault.CONFIGURATION, "The engine refuses these flags together: add a rule to the study."),
-    Cause.CRASHED: (Fault.CONFIGURATION, "The server ended by itself: its log is kept with the trial."),
-    Cause.NOT_READY: (Fault.CONFIGURATION, "The server did not answer in time: raise limits.startup_s if it compiles."),
-    Cause.DEGRADED: (Fault.CONFIGURATION, "Too many requests failed under this load."),
-    Cause.SLO: (Fault.CONFIGURATION, "It ran, but broke a constraint of the goals at every load level."),
-    Cause.REJECTED: (Fault.CONFIGURATION, "A rule knew it to be wrong; nothing was launched."),
-    Cause.PRUNED: (Fault.CONFIGURATION, "The pruner gave it up: it was behind the trials before it."),
-    Cause.DEVICE_BUSY: (Fault.MACHINE, "Another process holds the device's memory: free it."),
-    Cause.PORT_IN_USE: (Fault.MACHINE, "Another process took the port; another port is tried."),
-    Cause.NODE_LOST: (Fault.MACHINE, "The node or job is gone."),
-    Cause.WORKER_LOST: (Fault.MACHINE, "The worker died in mid-trial; another one takes the parameters up."),
-    Cause.DEPLOYER_FAILED: (Fault.MACHINE, "The server could not be started at all: see the reason."),
-    Cause.BENCHMARK_FAILED: (Fault.MACHINE, "The load client failed, or its report cannot be believed."),
-    Cause.MACHINE: (Fault.MACHINE, "The machine failed, not the configuration."),
-    Cause.STOPPED: (Fault.NOBODY, "Interrupted; the parameters wait in the queue."),
-    Cause.CANCELLED: (Fault.NOBODY, "Cancelled by a user."),
+    Cause.BAD_FLAG: (Blame.CONFIGURATION, "The engine does not know a flag or a value: check the engine's version."),
+    Cause.BAD_COMBINATION: (Blame.CONFIGURATION, "The engine refuses these flags together: add a rule to the study."),
+    Cause.CRASHED: (Blame.CONFIGURATION, "The server ended by itself: its log is kept with the trial."),
+    Cause.NOT_READY: (Blame.CONFIGURATION, "The server did not answer in time: raise limits.startup_s if it compiles."),
+    Cause.DEGRADED: (Blame.CONFIGURATION, "Too many requests failed under this load."),
+    Cause.SLO: (Blame.CONFIGURATION, "It ran, but broke a constraint of the goals at every load level."),
+    Cause.REJECTED: (Blame.CONFIGURATION, "A rule knew it to be wrong; nothing was launched."),
+    Cause.PRUNED: (Blame.CONFIGURATION, "The pruner gave it up: it was behind the trials before it."),
+    Cause.DEVICE_BUSY: (Blame.MACHINE, "Another process holds the device's memory: free it."),
+    Cause.PORT_IN_USE: (Blame.MACHINE, "Another process took the port; another port is tried."),
+    Cause.NODE_LOST: (Blame.MACHINE, "The node or job is gone."),
+    Cause.WORKER_LOST: (Blame.MACHINE, "The worker died in mid-trial; another one takes the parameters up."),
+    Cause.DEPLOYER_FAILED: (Blame.MACHINE, "The server could not be started at all: see the reason."),
+    Cause.BENCHMARK_FAILED: (Blame.MACHINE, "The load client failed, or its report cannot be believed."),
+    Cause.MACHINE: (Blame.MACHINE, "The machine failed, not the configuration."),
+    Cause.STOPPED: (Blame.NOBODY, "Interrupted; the parameters wait in the queue."),
+    Cause.CANCELLED: (Blame.NOBODY, "Cancelled by a user."),
 }
 
 
@@ -144,6 +144,11 @@ class Slot:
     host: str
     gpus: tuple[str, ...] = ()
     cores: tuple[int, ...] = ()
+
+    @property
+    def devices(self) -> tuple[str, ...]:
+        """What it owns, one name each; the same name everywhere on its host."""
+        return (*(f"gpu-{gpu}" for gpu in self.gpus), *(f"core-{core}" for core in self.cores))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

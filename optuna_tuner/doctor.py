@@ -1,0 +1,87 @@
+"""What is missing on this machine, and how to get it."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import sys
+from dataclasses import dataclass
+
+from optuna_tuner.benchmarks import genai_bench_env
+from optuna_tuner.errors import StoreError, TunerError
+from optuna_tuner.home import HOME_VARIABLE, home
+from optuna_tuner.store.store import Store
+from optuna_tuner.tuning.slots import find_slots
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Check:
+    """One thing that was looked for. `needed` is False for what only some studies use."""
+
+    name: str
+    ok: bool
+    found: str
+    how_to_get: str = ""
+    needed: bool = False
+
+
+def checks(storage: str) -> tuple[Check, ...]:
+    """Look at everything that a study may stand on."""
+    return (
+        _python(),
+        _home(),
+        _database(storage),
+        _slots(),
+        _extra("embedded server", "xllamacpp", "embedded"),
+        _genai_bench(),
+        _extra("GPU discovery", "pynvml", "gpu"),
+        _extra("PostgreSQL driver", "psycopg", "postgresql"),
+        _extra("MySQL driver", "pymysql", "mysql"),
+    )
+
+
+def _python() -> Check:
+    return Check(name="Python", ok=True, found=sys.version.split()[0], needed=True)
+
+
+def _home() -> Check:
+    """Whether what is kept on this machine can be written: the folder, or the nearest one above it that exists."""
+    folder = home().absolute()
+    nearest = next(each for each in (folder, *folder.parents) if each.exists())
+    ok = nearest.is_dir() and os.access(nearest, os.W_OK | os.X_OK)
+    found = str(folder) if ok else f"{nearest} cannot be written"
+    return Check(
+        name="home folder", ok=ok, found=found, how_to_get=f"let {HOME_VARIABLE} name another folder", needed=True
+    )
+
+
+def _database(storage: str) -> Check:
+    try:
+        store = Store.open(storage)
+    except StoreError as error:
+        return Check(name="database", ok=False, found=str(error), how_to_get="--storage, or mend it", needed=True)
+    found = store.masked_url
+    store.close()
+    return Check(name="database", ok=True, found=found, needed=True)
+
+
+def _slots() -> Check:
+    try:
+        slot = find_slots(1)[0]
+    except TunerError as error:
+        return Check(name="slot", ok=False, found=str(error), needed=True)
+    cores = f"{len(slot.cores)} of {len(os.sched_getaffinity(0))} CPU cores for the server"
+    found = f"{len(slot.gpus)} GPUs" if slot.gpus else f"no GPU found; {cores}"
+    return Check(name="slot", ok=True, found=found, needed=True)
+
+
+def _extra(name: str, module: str, extra: str) -> Check:
+    ok = importlib.util.find_spec(module) is not None
+    return Check(
+        name=name, ok=ok, found=module if ok else "not installed", how_to_get=f"pip install 'optuna-tuner[{extra}]'"
+    )
+
+
+def _genai_bench() -> Check:
+    program, missing = genai_bench_env.find(None), genai_bench_env.missing(None)
+    return Check(name="genai-bench", ok=missing is None, found=str(program or "not found"), how_to_get=missing or "")
