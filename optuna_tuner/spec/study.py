@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, field_validator
 
 from optuna_tuner.spec.goals import Goals
-from optuna_tuner.spec.space import STRICT, Parameter
-from optuna_tuner.values import Scalar
+from optuna_tuner.spec.misfits import Misfit, refuse
+from optuna_tuner.spec.space import LARGEST, STRICT, Parameter, flag_name
+from optuna_tuner.values import Params, Scalar
 
 
 class Part(BaseModel):
     """An engine, a deployer or a benchmark: its kind, and the options that this kind's plugin declares."""
 
-    model_config = ConfigDict(frozen=True, extra="allow")
+    model_config = ConfigDict(frozen=True, extra="allow", strict=True)
 
-    kind: str
+    kind: str = Field(description="Which plugin; see optuna-tuner plugins.")
 
     @property
     def options(self) -> Mapping[str, JsonValue]:
@@ -30,7 +33,7 @@ class ModelSpec(BaseModel):
 
     model_config = STRICT
 
-    name: str = Field(description="What clients call it.", examples=["llama-3-1-8b"])
+    name: str = Field(description="What clients call it.", examples=["llama-3-1-8b"], min_length=1)
     path: str | None = Field(
         default=None, description='Folder, hub id, or "builtin" for the small model that is made on this machine.'
     )
@@ -43,7 +46,7 @@ class Rule(BaseModel):
     model_config = STRICT
 
     forbid: str = Field(description="A condition on parameters, for example: max_num_batched_tokens < max_num_seqs")
-    because: str = ""
+    because: str = Field(default="", description="Shown with each trial that the rule rejects.")
 
 
 class Sampler(BaseModel):
@@ -51,9 +54,11 @@ class Sampler(BaseModel):
 
     model_config = STRICT
 
-    kind: Literal["tpe", "random", "grid", "nsga2"] = "tpe"
-    seed: int | None = None
-    startup_trials: int = Field(default=6, ge=1)
+    kind: Literal["tpe", "random", "grid", "nsga2"] = Field(default="tpe", description="Optuna's sampler.")
+    seed: int | None = Field(
+        default=None, ge=0, le=2**32 - 1, description="One worker with the same seed and scores asks the same again."
+    )
+    startup_trials: int = Field(default=6, ge=1, le=LARGEST, description="Random trials before tpe begins to learn.")
 
 
 class Pruner(BaseModel):
@@ -61,7 +66,9 @@ class Pruner(BaseModel):
 
     model_config = STRICT
 
-    kind: Literal["none", "median", "percentile", "hyperband"] = "none"
+    kind: Literal["none", "median", "percentile", "hyperband"] = Field(
+        default="none", description="Optuna's pruner; it looks after each load level."
+    )
 
 
 class Budget(BaseModel):
@@ -69,9 +76,9 @@ class Budget(BaseModel):
 
     model_config = STRICT
 
-    trials: int = Field(default=20, ge=1)
-    wall_time_s: float | None = Field(default=None, gt=0)
-    gpu_time_s: float | None = Field(default=None, gt=0)
+    trials: int = Field(default=20, ge=1, le=1_000_000, description="Configurations, the baseline among them.")
+    wall_time_s: float | None = Field(default=None, gt=0, description="Seconds of one run; no trial starts later.")
+    gpu_time_s: float | None = Field(default=None, gt=0, description="GPU seconds of all trials together.")
 
 
 class Limits(BaseModel):
@@ -79,12 +86,12 @@ class Limits(BaseModel):
 
     model_config = STRICT
 
-    startup_s: float = Field(default=1800, gt=0)
-    warm_up_s: float = Field(default=300, gt=0)
-    benchmark_s: float = Field(default=3600, gt=0)
-    teardown_s: float = Field(default=60, gt=0)
-    tries: int = Field(default=3, ge=1, le=10)
-    success_rate: float = Field(default=0.99, gt=0, le=1)
+    startup_s: float = Field(default=1800, gt=0, description="From the start of the server to its first answer.")
+    warm_up_s: float = Field(default=300, gt=0, description="For the requests that are not measured.")
+    benchmark_s: float = Field(default=3600, gt=0, description="For all load levels together.")
+    teardown_s: float = Field(default=60, gt=0, description="From SIGTERM to SIGKILL.")
+    tries: int = Field(default=3, ge=1, le=10, description="How often a configuration is tried when the machine fails.")
+    success_rate: float = Field(default=0.99, gt=0, le=1, description="Share of requests that must complete, 0 to 1.")
 
 
 class StudySpec(BaseModel):
@@ -92,18 +99,62 @@ class StudySpec(BaseModel):
 
     model_config = STRICT
 
-    name: str = Field(pattern=r"^[\w .:+-]{1,100}$")
-    description: str = ""
+    name: str = Field(pattern=r"^[\w .:+-]{1,100}$", description="1 to 100 letters, digits, spaces, or any of _.:+-")
+    description: str = Field(default="", description="For people.")
     model: ModelSpec
     engine: Part
     deployer: Part = Field(default_factory=lambda: Part(kind="local"))
     benchmark: Part
     space: Mapping[str, Parameter] = Field(min_length=1)
-    rules: tuple[Rule, ...] = ()
+    rules: tuple[Rule, ...] = Field(default=(), strict=False)
     goals: Goals
     sampler: Sampler = Field(default_factory=Sampler)
     pruner: Pruner = Field(default_factory=Pruner)
     budget: Budget = Field(default_factory=Budget)
     limits: Limits = Field(default_factory=Limits)
     baseline: bool = Field(default=True, description="Trial 0 is the engine's own default: the fixed flags alone.")
-    tags: Mapping[str, Scalar] = Field(default_factory=dict)
+    tags: Mapping[str, Scalar] = Field(default_factory=dict, description="Your own, for the record.")
+
+    @field_validator("space")
+    @classmethod
+    def _one_spelling(cls, space: Mapping[str, Parameter]) -> Mapping[str, Parameter]:
+        """Flags with underscores; two spellings of one flag are refused."""
+        kept: dict[str, tuple[str, Parameter]] = {}
+        for written, parameter in space.items():
+            name = written if parameter.env else flag_name(written)
+            if name in kept:
+                refuse([Misfit((written,), f'the same flag as "{kept[name][0]}"; keep one of them')])
+            kept[name] = (written, parameter)
+        return {name: parameter for name, (_, parameter) in kept.items()}
+
+    @property
+    def fixed_flags(self) -> Mapping[str, Scalar]:
+        """The flags that every trial has, by name with underscores: `engine.flags`."""
+        flags = self.engine.options.get("flags")
+        found = flags if isinstance(flags, dict) else {}
+        return {flag_name(name): value for name, value in found.items() if isinstance(value, bool | int | float | str)}
+
+    def values(self, params: Params) -> Mapping[str, Scalar]:
+        """All that the rules may speak of in one configuration: fixed flags, sampled flags, sampled variables."""
+        return {**self.fixed_flags, **params.flags, **{name: _number(text) for name, text in params.env.items()}}
+
+    def space_hash(self) -> str:
+        """The same for studies whose trials can be compared: the same question, asked in the same way.
+
+        What counts: model, engine, benchmark, space, the rules' conditions and goals, as they are written, in any
+        order of keys. What does not: name, description, tags, deployer, sampler, pruner, budget, limits, baseline and
+        the rules' reasons; they may change when a study is resumed.
+        """
+        counted = {"model", "engine", "benchmark", "space", "goals"}
+        question = self.model_dump(mode="json", include=counted, exclude_defaults=True)
+        question["rules"] = sorted(rule.forbid for rule in self.rules)
+        return hashlib.sha256(json.dumps(question, sort_keys=True).encode()).hexdigest()
+
+
+def _number(text: str) -> Scalar:
+    for read in (int, float):
+        try:
+            return read(text)
+        except ValueError:
+            continue
+    return text

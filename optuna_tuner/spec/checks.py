@@ -1,0 +1,128 @@
+"""Checks of a study file that need more than one of its fields, or the installed plugins."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from collections.abc import Set as AbstractSet
+
+from optuna_tuner.contracts import Benchmark
+from optuna_tuner.errors import Fault
+from optuna_tuner.spec.draft import Draft
+from optuna_tuner.spec.faults import one_of, show
+from optuna_tuner.spec.flags import check_flags, check_when
+from optuna_tuner.spec.goals import goal_misfits
+from optuna_tuner.spec.parts import Plugins
+from optuna_tuner.spec.rules import RuleError, evaluate, names
+from optuna_tuner.spec.shapes import did_you_mean
+from optuna_tuner.spec.space import Choice, Parameter, Switch, flag_name
+from optuna_tuner.spec.study import Rule
+from optuna_tuner.spec.yaml_nodes import Path
+from optuna_tuner.values import Scalar
+
+LARGEST_GRID_AXIS = 10_000  # values of one parameter; a grid of more is no grid that anybody waits for
+
+
+def check(draft: Draft, plugins: Plugins) -> Iterator[Fault]:
+    """Everything that is wrong between the sound pieces of a study file."""
+    yield from plugins.unknown
+    yield from plugins.faults
+    yield from check_flags(draft, plugins.engine)
+    yield from check_when(draft)
+    if plugins.benchmark is not None:
+        yield from _check_metrics(draft, plugins.benchmark, draft.parts["benchmark"].kind)
+    yield from _check_goals(draft)
+    for index, rule in draft.rules.items():
+        yield from _check_rule(draft, ("rules", index, "forbid"), rule)
+    yield from _check_search(draft)
+
+
+def _check_metrics(draft: Draft, benchmark: Benchmark, kind: str) -> Iterator[Fault]:
+    delivered = benchmark.metrics()
+    for place, metric in draft.metrics.items():
+        if metric not in delivered:
+            message = f"the benchmark {kind} does not deliver {show(metric)}{_metric_hint(metric, delivered)}"
+            yield draft.tree.fault(place, message)
+
+
+def _metric_hint(metric: str, delivered: AbstractSet[str]) -> str:
+    """The nearest name; the statistic is what is mostly forgotten."""
+    longer = sorted(name for name in delivered if name.startswith((f"{metric}.", f"{metric}_")))
+    if longer:
+        return f"; did you mean {one_of(map(show, longer))}?"
+    return did_you_mean(metric, sorted(delivered)) or f"; it has {', '.join(sorted(delivered))}"
+
+
+def _check_goals(draft: Draft) -> Iterator[Fault]:
+    objectives = [metric for place, metric in draft.metrics.items() if place[1] == "objectives"]
+    for misfit in goal_misfits(objectives, draft.constraints, draft.request_slo):
+        yield draft.tree.fault(("goals", *misfit.path), misfit.message)
+
+
+def _check_rule(draft: Draft, path: Path, rule: Rule) -> Iterator[Fault]:
+    fixed = draft.fixed_flags()
+    declared = {flag_name(name) for name in draft.declared}
+    try:
+        spoken = names(rule.forbid)
+    except RuleError as error:
+        yield draft.tree.fault(path, str(error))
+        return
+    if not spoken:
+        yield draft.tree.fault(path, "names no flag; a rule speaks of flags in space or in engine.flags")
+    for name in sorted(spoken - declared - fixed.keys()):
+        hint = did_you_mean(name, declared | fixed.keys())
+        yield draft.tree.fault(path, f"{name} is neither in space nor in engine.flags{hint}")
+    sound = {flag_name(name): parameter for name, parameter in draft.space.items()}
+    if spoken and spoken <= sound.keys() | fixed.keys():
+        yield from _try(draft, path, rule, [{**fixed, **_corner(sound, end)} for end in (0, -1)])
+        if spoken <= fixed.keys() - declared and _holds(rule, fixed):
+            yield draft.tree.fault(path, "holds for the fixed flags alone: every configuration would be rejected")
+
+
+def _try(draft: Draft, path: Path, rule: Rule, corners: list[Mapping[str, Scalar]]) -> Iterator[Fault]:
+    """Evaluate a rule at two corners of the space: what is compared with what does not depend on the values."""
+    for corner in corners:
+        try:
+            said = evaluate(rule.forbid, corner)
+        except RuleError as error:
+            yield draft.tree.fault(path, f"cannot be evaluated: {error}")
+            return
+        except ArithmeticError:
+            continue
+        if not isinstance(said, bool):
+            yield draft.tree.fault(path, "is no condition: it gives a value, not true or false")
+            return
+
+
+def _holds(rule: Rule, values: Mapping[str, Scalar]) -> bool:
+    try:
+        return evaluate(rule.forbid, values) is True
+    except (RuleError, ArithmeticError):
+        return False
+
+
+def _corner(space: Mapping[str, Parameter], end: int) -> Mapping[str, Scalar]:
+    """A configuration with every parameter at its first (0) or last (-1) value."""
+    return {
+        name: parameter.values()[end]
+        if isinstance(parameter, Choice | Switch)
+        else (parameter.low, parameter.high)[end]
+        for name, parameter in space.items()
+    }
+
+
+def _check_search(draft: Draft) -> Iterator[Fault]:
+    """What the sampler and the pruner cannot do."""
+    objectives = draft.tree.at(("goals", "objectives"))
+    several = isinstance(objectives, list) and len(objectives) > 1
+    if draft.pruner.kind != "none" and several:
+        message = "a pruner needs a single objective; leave it out, or keep one objective"
+        yield draft.tree.fault(("pruner", "kind"), message)
+    if draft.sampler.kind != "grid":
+        return
+    for name, parameter in draft.space.items():
+        size = parameter.size()
+        if size is None:
+            yield draft.tree.fault(("space", name), "the grid sampler needs a step here; add step, or use choices")
+        elif size > LARGEST_GRID_AXIS:
+            message = f"has {size} values, too many for the grid sampler; give it a larger step"
+            yield draft.tree.fault(("space", name), message)
