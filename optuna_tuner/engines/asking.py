@@ -1,0 +1,44 @@
+"""Questions to a running server, with short time-outs. A server that does not answer is no error here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+import httpx
+from pydantic import JsonValue
+
+from optuna_tuner.values import Endpoint, Scalar
+
+TIMEOUT_S = 5.0
+
+
+def answer(endpoint: Endpoint, path: str) -> JsonValue:
+    """The JSON at a path of the server; None when it does not answer with JSON."""
+    try:
+        response = httpx.get(f"{endpoint.url}{path}", timeout=TIMEOUT_S, trust_env=False)
+        response.raise_for_status()
+        found: JsonValue = response.json()
+    except (httpx.HTTPError, httpx.InvalidURL, ValueError):
+        return None
+    return found
+
+
+def served_model(endpoint: Endpoint) -> str | None:
+    """The name of the first model that an OpenAI-compatible server lists; None while it does not answer."""
+    found = answer(endpoint, "/v1/models")
+    models = found.get("data") if isinstance(found, dict) else None
+    first = models[0] if isinstance(models, list) and models else None
+    name = first.get("id") if isinstance(first, dict) else None
+    return name if isinstance(name, str) else None
+
+
+def scalars(found: JsonValue, leave_out: Iterable[str] = ()) -> Mapping[str, Scalar]:
+    """The plain values of an answer, by name; nested ones, nulls and those to be left out are dropped."""
+    if not isinstance(found, dict):
+        return {}
+    unwanted = set(leave_out)
+    return {
+        name: value
+        for name, value in sorted(found.items())
+        if name not in unwanted and isinstance(value, bool | int | float | str)
+    }

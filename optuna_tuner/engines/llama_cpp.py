@@ -1,0 +1,161 @@
+"""llama.cpp: the embedded server, or any `llama-server`."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from collections.abc import Mapping
+from typing import ClassVar
+
+from pydantic import BaseModel
+
+from optuna_tuner.contracts import Engine
+from optuna_tuner.engines.argv import Flags, Spelling
+from optuna_tuner.engines.asking import answer, scalars, served_model
+from optuna_tuner.engines.diagnosis import Signs, sign
+from optuna_tuner.engines.embedded import GGUF_NAME, LAUNCHER, RESOLVED
+from optuna_tuner.engines.options import EngineOptions
+from optuna_tuner.values import Cause, Diagnosis, Endpoint, Launch, Model, Params, Scalar, Slot
+
+ALIASES = {
+    "b": "batch_size",
+    "c": "ctx_size",
+    "cb": "cont_batching",
+    "ctk": "cache_type_k",
+    "ctv": "cache_type_v",
+    "fa": "flash_attn",
+    "gpu_layers": "n_gpu_layers",
+    "kvu": "kv_unified",
+    "m": "model",
+    "a": "alias",
+    "n_parallel": "parallel",
+    "ngl": "n_gpu_layers",
+    "np": "parallel",
+    "t": "threads",
+    "tb": "threads_batch",
+    "ub": "ubatch_size",
+}
+# llama-server's switches that are on or absent; every other one has a `--no-` form.
+ONE_WAY = frozenset({"check_tensors", "metrics", "mlock", "no_host", "no_mmap", "props", "swa_full", "verbose"})
+SPELLING = Spelling(
+    aliases=ALIASES,
+    says_no=lambda name: name not in ONE_WAY,
+    words={"flash_attn": ("off", "on")},
+    equals=False,
+    reserved=frozenset({"alias", "api_key", "host", "metrics", "model", "port", "props", "slots"}),
+)
+OUT_OF_MEMORY = r"insufficient memory|failed to allocate|unable to allocate|std::bad_alloc|out of memory"
+SIGNS = Signs(
+    ready="listening on http://",
+    starting=(
+        sign(r"couldn't bind HTTP server socket", Cause.PORT_IN_USE),
+        sign(r"failed to open GGUF file|No such file or directory", Cause.MACHINE),
+        sign(r"(?:quantized V cache|V cache quantization) requires flash_attn.*", Cause.BAD_COMBINATION),
+        sign(OUT_OF_MEMORY, Cause.OUT_OF_MEMORY_POOL),
+        sign(r"^error: invalid argument: |error while handling argument|n_seq_max must be <=", Cause.BAD_FLAG),
+        sign(r"failed to initialize the context: ", Cause.BAD_COMBINATION),
+        sign(r"failed to create context|GGML_ASSERT", Cause.CRASHED),
+    ),
+    serving=(sign(OUT_OF_MEMORY, Cause.OUT_OF_MEMORY_RUNTIME), sign(r"GGML_ASSERT", Cause.CRASHED)),
+)
+THREADS_LINE = re.compile(r"\bn_threads = (\d+)")
+UNIFIED_LINE = re.compile(r"kv_unified = '?true")
+
+
+class LlamaCppOptions(EngineOptions):
+    """llama.cpp's options. Without a `command` the embedded server is used."""
+
+    spelling: ClassVar[Spelling] = SPELLING
+
+
+class LlamaCpp(Engine):
+    """llama.cpp's HTTP server: ours in this Python environment, or a `llama-server` given as `command`."""
+
+    kind = "llama_cpp"
+    summary = "llama.cpp's batching server; without a command the embedded one, which needs no installation"
+    Options = LlamaCppOptions
+
+    def __init__(self, options: BaseModel) -> None:
+        self._options = LlamaCppOptions.model_validate(options)
+
+    def canonical(self, flag: str) -> str:
+        """The one name of a flag: llama-server's long one."""
+        return SPELLING.canonical(flag)
+
+    def render(self, model: Model, params: Params, slot: Slot) -> Launch:
+        """The launch; a folder stands for the `model.gguf` in it. `llama-server` gets its read-only endpoints on."""
+        command = self._options.command
+        flags = SPELLING.merged(self._options.flags, params)
+        if command is None:
+            flags = _as_many_threads_as_cores(flags, slot)
+        endpoints = () if command is None else ("--metrics", "--props", "--slots")
+        argv = (
+            *(command or (sys.executable, "-m", LAUNCHER)),
+            *("--model", gguf_file(model.path), "--alias", model.name, "--host", "{host}", "--port", "{port}"),
+            *endpoints,
+            *SPELLING.argv(flags),
+        )
+        return Launch(
+            argv=argv,
+            env=self._options.variables(params.env),
+            secrets=self._options.secret_names(),
+            gpus=len(slot.gpus),
+            image=self._options.image,
+            model=model,
+        )
+
+    def reject(self, params: Params, slot: Slot) -> str | None:  # noqa: ARG002  llama.cpp's rules need no slot
+        """Only flags that the tuner sets itself: llama.cpp refuses the rest within a second, and says why."""
+        flags = SPELLING.merged(self._options.flags, params)
+        taken = sorted(SPELLING.reserved & flags.keys())
+        return f"{taken[0]} is set by the tuner itself" if taken else None
+
+    def diagnose(self, log: str, exit_code: int | None) -> Diagnosis:
+        """By llama.cpp's messages on stderr; the Python error of the embedded server says nothing."""
+        return SIGNS.diagnose(log, exit_code)
+
+    def effective_config(self, endpoint: Endpoint, log: str) -> Mapping[str, Scalar]:
+        """From `/props` and `/slots`, and from the log where the embedded server tells what it resolved."""
+        return dict(sorted({**_logged(log), **_told(endpoint, unified=bool(UNIFIED_LINE.search(log)))}.items()))
+
+    def identify(self, endpoint: Endpoint) -> str | None:
+        """The model that `/v1/models` lists."""
+        return served_model(endpoint)
+
+
+def gguf_file(path: str) -> str:
+    """The GGUF file that a model path means: itself, or `model.gguf` in the folder."""
+    return path if path.endswith(".gguf") else f"{path.rstrip('/')}/{GGUF_NAME}"
+
+
+def _as_many_threads_as_cores(flags: Flags, slot: Slot) -> Flags:
+    """llama.cpp counts the host's cores, not the slot's: its threads would spin waiting for each other's core."""
+    if "threads" in flags or not slot.cores:
+        return flags
+    return dict(sorted({**flags, "threads": len(slot.cores)}.items()))
+
+
+def _logged(log: str) -> Mapping[str, Scalar]:
+    found: dict[str, Scalar] = {}
+    for line in log.splitlines():
+        if line.startswith(RESOLVED):
+            try:
+                found |= scalars(json.loads(line.removeprefix(RESOLVED)))
+            except ValueError:  # a cut line tells nothing
+                continue
+        elif threads := THREADS_LINE.search(line):
+            found["threads"] = int(threads[1])
+    return found
+
+
+def _told(endpoint: Endpoint, *, unified: bool) -> Mapping[str, Scalar]:
+    """The slots, and the context of all of them together."""
+    slots = answer(endpoint, "/slots")
+    sizes = [slot.get("n_ctx") for slot in slots if isinstance(slot, dict)] if isinstance(slots, list) else []
+    known = [size for size in sizes if isinstance(size, int)]
+    told: dict[str, Scalar] = (
+        {"parallel": len(known), "ctx_size": max(known) if unified else sum(known)} if known else {}
+    )
+    props = scalars(answer(endpoint, "/props"))
+    return told | {name: props[name] for name in ("build_info", "model_ftype") if name in props}

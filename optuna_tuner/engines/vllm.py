@@ -1,0 +1,210 @@
+"""vLLM: `vllm serve`."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator, Mapping
+from typing import ClassVar
+
+from pydantic import BaseModel
+
+from optuna_tuner.contracts import Engine
+from optuna_tuner.engines.argv import Flags, Spelling, whole
+from optuna_tuner.engines.asking import answer, scalars, served_model
+from optuna_tuner.engines.diagnosis import Signs, sign
+from optuna_tuner.engines.options import EngineOptions
+from optuna_tuner.values import Cause, Diagnosis, Endpoint, Launch, Model, Params, Scalar, Slot
+
+# Aliases of vLLM 0.32.0's own argument parser, and the short names that users write.
+ALIASES = {
+    "tp": "tensor_parallel_size",
+    "pp": "pipeline_parallel_size",
+    "dp": "data_parallel_size",
+    "ep": "enable_expert_parallel",
+    "dcp": "decode_context_parallel_size",
+    "pcp": "prefill_context_parallel_size",
+    "asc": "api_server_count",
+    "dpa": "data_parallel_address",
+    "dpb": "data_parallel_backend",
+    "dpe": "data_parallel_external_lb",
+    "dph": "data_parallel_hybrid_lb",
+    "dpm": "data_parallel_multi_port_external_lb",
+    "dpp": "data_parallel_rpc_port",
+    "dpr": "data_parallel_start_rank",
+    "dc": "diffusion_config",
+    "n": "nnodes",
+    "r": "node_rank",
+    "tp_size": "tensor_parallel_size",
+    "pp_size": "pipeline_parallel_size",
+    "dp_size": "data_parallel_size",
+    "dpl": "data_parallel_size_local",
+    "dpn": "data_parallel_rank",
+    "q": "quantization",
+    "cc": "compilation_config",
+    "sc": "speculative_config",
+    "ac": "attention_config",
+    "O": "optimization_level",
+    "device_memory_utilization": "gpu_memory_utilization",
+    "max_seq_len": "max_model_len",
+}
+# Switches of vLLM 0.32.0 that are on or absent; every other one has a `--no-` form.
+ONE_WAY = frozenset(
+    {"aggregate_engine_logging", "data_parallel_multi_port_external_lb", "disable_log_stats", "grpc", "headless"}
+)
+SPELLING = Spelling(
+    aliases=ALIASES,
+    says_no=lambda name: name not in ONE_WAY,
+    reserved=frozenset({"api_key", "host", "model", "model_tag", "port", "served_model_name", "tokenizer"}),
+)
+HEADROOM = r"profile_run|_dummy_run|_dummy_sampler_run|capture_model|compile_or_warm_up_model|warming up"
+SIGNS = Signs(
+    ready="Application startup complete",
+    starting=(
+        sign(r"less than desired GPU memory utilization", Cause.DEVICE_BUSY),
+        sign(r"No available memory for the cache blocks", Cause.OUT_OF_MEMORY_POOL),
+        sign(r"larger than the available KV cache memory", Cause.OUT_OF_MEMORY_POOL),
+        sign(r"less than requested memory for kv", Cause.OUT_OF_MEMORY_POOL),
+        sign(r"out of memory occurred when warming up|Error in memory profiling", Cause.OUT_OF_MEMORY_HEADROOM),
+        sign(r"OutOfMemoryError|CUDA out of memory|HIP out of memory", Cause.OUT_OF_MEMORY_HEADROOM, HEADROOM),
+        sign(r"OutOfMemoryError|CUDA out of memory|HIP out of memory|MemoryError", Cause.OUT_OF_MEMORY_POOL),
+        sign(r"^Value error, |^Assertion failed, ", Cause.BAD_COMBINATION),
+        sign(r"^Input should be |^Unexpected keyword argument|^Extra inputs are not", Cause.BAD_FLAG),
+    ),
+    serving=(sign(r"OutOfMemoryError|CUDA out of memory|HIP out of memory", Cause.OUT_OF_MEMORY_RUNTIME),),
+)
+CONFIG_LINE = re.compile(r"Initializing a V\d LLM engine .*?with config: (.*)")
+ARGUMENTS_LINE = re.compile(r"non-default args: (\{.*\})")
+BATCHED_TOKENS_LINE = re.compile(r"Chunked prefill is enabled with max_num_batched_tokens=(\d+)")
+NO_SETTING = frozenset({"host", "model", "model_tag", "port", "served_model_name", "tokenizer"})
+
+
+class VllmOptions(EngineOptions):
+    """vLLM's options."""
+
+    spelling: ClassVar[Spelling] = SPELLING
+
+
+class Vllm(Engine):
+    """`vllm serve`. Held against vLLM 0.32.0: its parser, its logs and its refusals on a CPU."""
+
+    kind = "vllm"
+    summary = "vLLM's OpenAI-compatible server"
+    Options = VllmOptions
+
+    def __init__(self, options: BaseModel) -> None:
+        self._options = VllmOptions.model_validate(options)
+
+    def canonical(self, flag: str) -> str:
+        """The one name of a flag."""
+        return SPELLING.canonical(flag)
+
+    def render(self, model: Model, params: Params, slot: Slot) -> Launch:
+        """`vllm serve MODEL ...`, every switch said aloud."""
+        flags = SPELLING.merged(self._options.flags, params)
+        tokenizer = () if model.tokenizer == model.path else ("--tokenizer", model.tokenizer)
+        argv = (
+            *(self._options.command or ("vllm", "serve")),
+            model.path,
+            *("--host", "{host}", "--port", "{port}", "--served-model-name", model.name),
+            *tokenizer,
+            *SPELLING.argv(flags),
+        )
+        return Launch(
+            argv=argv,
+            env=self._options.variables(params.env),
+            secrets=self._options.secret_names(),
+            gpus=_world(flags) if slot.gpus else 0,
+            image=self._options.image,
+            model=model,
+        )
+
+    def reject(self, params: Params, slot: Slot) -> str | None:
+        """The rules of vLLM's own configuration classes that need no model."""
+        flags = SPELLING.merged(self._options.flags, params)
+        return next(_broken(flags, slot), None)
+
+    def diagnose(self, log: str, exit_code: int | None) -> Diagnosis:
+        """The root cause, read through "Engine core initialization failed"."""
+        return SIGNS.diagnose(log, exit_code)
+
+    def effective_config(self, endpoint: Endpoint, log: str) -> Mapping[str, Scalar]:
+        """From the lines in which vLLM logs its arguments and configuration, and from `/version`."""
+        told = {**_logged(log), **scalars(answer(endpoint, "/version"))}
+        named = {SPELLING.canonical(name): value for name, value in told.items()}
+        return dict(sorted((name, value) for name, value in named.items() if name not in NO_SETTING))
+
+    def identify(self, endpoint: Endpoint) -> str | None:
+        """The model that `/v1/models` lists."""
+        return served_model(endpoint)
+
+
+def _world(flags: Flags) -> int:
+    return (
+        whole(flags, "tensor_parallel_size")
+        * whole(flags, "pipeline_parallel_size")
+        * whole(flags, "data_parallel_size_local", whole(flags, "data_parallel_size"))
+    )
+
+
+def _broken(flags: Flags, slot: Slot) -> Iterator[str]:
+    for name in sorted(SPELLING.reserved & flags.keys()):
+        yield f"{name} is set by the tuner itself"
+    tokens, sequences = whole(flags, "max_num_batched_tokens", 0), whole(flags, "max_num_seqs", 0)
+    length = whole(flags, "max_model_len", 0)
+    if 0 < tokens < sequences:
+        yield f"max_num_batched_tokens ({tokens}) is below max_num_seqs ({sequences})"
+    if flags.get("enable_chunked_prefill") is False and 0 < tokens < length:
+        yield f"without chunked prefill, max_num_batched_tokens ({tokens}) must reach max_model_len ({length})"
+    active = whole(flags, "max_num_active_seqs", 0)
+    if 0 < sequences < active:
+        yield f"max_num_active_seqs ({active}) is above max_num_seqs ({sequences})"
+    threshold = whole(flags, "long_prefill_token_threshold", 0)
+    if 0 < length < threshold:
+        yield f"long_prefill_token_threshold ({threshold}) is above max_model_len ({length})"
+    if slot.gpus and _world(flags) > len(slot.gpus):
+        yield f"needs {_world(flags)} GPUs, the slot has {len(slot.gpus)}"
+
+
+def _logged(log: str) -> dict[str, Scalar]:
+    """What the log says of arguments and configuration; later lines are nearer to what runs."""
+    found: dict[str, Scalar] = {}
+    for line in log.splitlines():
+        if given := ARGUMENTS_LINE.search(line):
+            found |= _arguments(given[1])
+        if tokens := BATCHED_TOKENS_LINE.search(line):
+            found["max_num_batched_tokens"] = int(tokens[1])
+        if config := CONFIG_LINE.search(line):
+            found |= dict(_settings(config[1]))
+    return found
+
+
+def _settings(text: str) -> Iterator[tuple[str, Scalar]]:
+    """`a=1, b=C(x=2), c=word` -> a and c: plain values at the outer level; None is not set."""
+    for part in re.split(r", (?=\w+=)", _without_brackets(text)):
+        name, _, value = part.partition("=")
+        plain = _literal(value)
+        if isinstance(plain, bool | int | float | str):
+            yield name.strip(), plain
+        elif value != "None" and re.fullmatch(r"[\w.]+", value):
+            yield name.strip(), value.removeprefix("torch.")
+
+
+def _without_brackets(text: str) -> str:
+    while (shorter := re.sub(r"\([^()]*\)|\[[^\[\]]*\]|\{[^{}]*\}", "<>", text)) != text:
+        text = shorter
+    return text
+
+
+def _arguments(text: str) -> dict[str, Scalar]:
+    given = _literal(text)
+    if not isinstance(given, dict):
+        return {}
+    return {str(name): value for name, value in given.items() if isinstance(value, bool | int | float | str)}
+
+
+def _literal(text: str) -> object:
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError, MemoryError, RecursionError):  # a cut line tells nothing
+        return None

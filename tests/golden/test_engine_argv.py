@@ -1,0 +1,183 @@
+"""What each engine renders, argument by argument, and whether its server knows every one of these flags."""
+
+import json
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import JsonValue
+
+from optuna_tuner.contracts import Engine
+from optuna_tuner.engines.argv import Spelling
+from optuna_tuner.engines.llama_cpp import LlamaCpp, LlamaCppOptions
+from optuna_tuner.engines.sglang import ALIASES as SGLANG_ALIASES
+from optuna_tuner.engines.sglang import SPELLING as SGLANG
+from optuna_tuner.engines.sglang import TWO_WAY, Sglang, SglangOptions
+from optuna_tuner.engines.vllm import ALIASES as VLLM_ALIASES
+from optuna_tuner.engines.vllm import ONE_WAY, Vllm, VllmOptions
+from optuna_tuner.engines.vllm import SPELLING as VLLM
+from optuna_tuner.values import Model, Params, Scalar, Slot
+
+MATERIAL = Path(__file__).parents[1] / "material" / "engines"
+MODEL = Model(name="tiny", path="/models/tiny", tokenizer="/models/tiny")
+CPU = Slot(name="cpu", host="here", cores=(0, 1))
+TWO_GPUS = Slot(name="gpus", host="here", gpus=("GPU-1", "GPU-2"))
+ADDRESS = ("--host", "{host}", "--port", "{port}")
+
+
+def vllm(sampled: Mapping[str, Scalar], **options: JsonValue) -> tuple[str, ...]:
+    return rendered(Vllm(VllmOptions.model_validate(options)), sampled)
+
+
+def sglang(sampled: Mapping[str, Scalar], **options: JsonValue) -> tuple[str, ...]:
+    return rendered(Sglang(SglangOptions.model_validate(options)), sampled)
+
+
+def llama_cpp(sampled: Mapping[str, Scalar], **options: JsonValue) -> tuple[str, ...]:
+    return rendered(LlamaCpp(LlamaCppOptions.model_validate(options)), sampled)
+
+
+def rendered(engine: Engine, flags: Mapping[str, Scalar]) -> tuple[str, ...]:
+    return engine.render(MODEL, Params(flags=flags), CPU).argv
+
+
+VLLM_START = ("vllm", "serve", "/models/tiny", *ADDRESS, "--served-model-name", "tiny")
+SGLANG_START = (
+    *("python3", "-m", "sglang.launch_server", "--model-path", "/models/tiny"),
+    *(*ADDRESS, "--served-model-name", "tiny"),
+)
+EMBEDDED_START = (
+    *(sys.executable, "-m", "optuna_tuner.engines.embedded.launcher"),
+    *("--model", "/models/tiny/model.gguf", "--alias", "tiny", *ADDRESS),
+)
+
+
+@pytest.mark.parametrize(
+    ("flags", "end"),
+    [
+        ({}, ()),
+        ({"max_num_seqs": 64, "tp": 2}, ("--max-num-seqs", "64", "--tensor-parallel-size", "2")),
+        ({"--gpu-memory-utilization": 0.9}, ("--gpu-memory-utilization", "0.9")),
+        ({"enable_prefix_caching": False}, ("--no-enable-prefix-caching",)),
+        ({"enable_prefix_caching": True}, ("--enable-prefix-caching",)),
+        ({"enable-chunked-prefill": False, "-q": "fp8"}, ("--no-enable-chunked-prefill", "--quantization", "fp8")),
+        ({"disable_log_stats": False}, ()),
+        ({"disable_log_stats": True}, ("--disable-log-stats",)),
+        ({"long_prefill_token_threshold": -1}, ("--long-prefill-token-threshold=-1",)),
+        ({"q": "x y; rm -rf /"}, ("--quantization", "x y; rm -rf /")),
+    ],
+)
+def test_vllm_argv(flags: Mapping[str, Scalar], end: tuple[str, ...]) -> None:
+    assert vllm(flags) == (*VLLM_START, *end)
+
+
+@pytest.mark.parametrize(
+    ("flags", "end"),
+    [
+        ({}, ()),
+        ({"tensor_parallel_size": 4}, ("--tp-size", "4")),
+        ({"enable_mixed_chunk": False, "disable_radix_cache": True}, ("--disable-radix-cache",)),
+        ({"enable_mixed_chunk": True}, ("--enable-mixed-chunk",)),
+        ({"enable_fused_qk_norm_rope": False}, ("--no-enable-fused-qk-norm-rope",)),
+        ({"chunked_prefill_size": -1}, ("--chunked-prefill-size=-1",)),
+        (
+            {"schedule_policy": "lpm", "mem-fraction-static": 0.85, "-dp": 2},
+            ("--dp-size", "2", "--mem-fraction-static", "0.85", "--schedule-policy", "lpm"),
+        ),
+    ],
+)
+def test_sglang_argv(flags: Mapping[str, Scalar], end: tuple[str, ...]) -> None:
+    assert sglang(flags) == (*SGLANG_START, *end)
+
+
+@pytest.mark.parametrize(
+    ("flags", "end"),
+    [
+        ({}, ("--threads", "2")),
+        ({"-t": 2, "np": 8}, ("--parallel", "8", "--threads", "2")),
+        ({"flash_attn": True, "t": 1}, ("--flash-attn", "on", "--threads", "1")),
+        ({"flash_attn": False, "t": 1}, ("--flash-attn", "off", "--threads", "1")),
+        ({"flash_attn": "auto", "t": 1}, ("--flash-attn", "auto", "--threads", "1")),
+        ({"cont_batching": False, "t": 1}, ("--no-cont-batching", "--threads", "1")),
+        ({"cache_ram": -1, "t": 1}, ("--cache-ram", "-1", "--threads", "1")),
+        (
+            {"ctk": "q8_0", "ctv": "q8_0", "ub": 64, "b": 256, "c": 4096, "t": 1},
+            (
+                *("--batch-size", "256", "--cache-type-k", "q8_0", "--cache-type-v", "q8_0"),
+                *("--ctx-size", "4096", "--threads", "1", "--ubatch-size", "64"),
+            ),
+        ),
+    ],
+)
+def test_embedded_argv(flags: Mapping[str, Scalar], end: tuple[str, ...]) -> None:
+    assert llama_cpp(flags) == (*EMBEDDED_START, *end)
+
+
+def test_a_real_llama_server_gets_the_same_flags_and_its_endpoints_on() -> None:
+    assert llama_cpp({"parallel": 2}, command=["/opt/llama-server"]) == (
+        *("/opt/llama-server", "--model", "/models/tiny/model.gguf", "--alias", "tiny", *ADDRESS),
+        *("--metrics", "--props", "--slots", "--parallel", "2"),
+    )
+
+
+def test_a_command_takes_the_place_of_the_engines_own() -> None:
+    assert vllm({}, command=["/venv/bin/vllm", "serve"])[:3] == ("/venv/bin/vllm", "serve", "/models/tiny")
+
+
+def test_sampled_flags_override_fixed_ones_by_any_spelling() -> None:
+    argv = vllm({"tensor_parallel_size": 2}, flags={"-tp": 4, "max-model-len": 2048})
+    assert argv == (*VLLM_START, "--max-model-len", "2048", "--tensor-parallel-size", "2")
+
+
+def test_structured_values_are_json_and_lists_are_several_arguments() -> None:
+    fixed: JsonValue = {"speculative-config": {"method": "ngram", "k": 3}, "cudagraph-capture-sizes": [1, 2]}
+    argv = vllm({}, flags=fixed)
+    assert argv == (
+        *(*VLLM_START, "--cudagraph-capture-sizes", "1", "2"),
+        *("--speculative-config", '{"k":3,"method":"ngram"}'),
+    )
+
+
+def test_a_tokenizer_of_its_own_is_named() -> None:
+    model = Model(name="tiny", path="/models/tiny", tokenizer="/tokenizers/tiny")
+    assert "--tokenizer" in Vllm(VllmOptions()).render(model, Params(), CPU).argv
+    assert "--tokenizer-path" in Sglang(SglangOptions()).render(model, Params(), CPU).argv
+
+
+def test_secrets_are_named_and_never_told() -> None:
+    options = VllmOptions.model_validate({"env": {"A": 1}, "secrets": {"HF_TOKEN": {"env": "MY_TOKEN"}}})
+    launch = Vllm(options).render(MODEL, Params(env={"A": "2"}), CPU)
+    assert (launch.env, launch.secrets) == ({"A": "2"}, {"HF_TOKEN": "MY_TOKEN"})
+
+
+@pytest.mark.parametrize(("flags", "gpus"), [({}, 1), ({"tp": 2}, 2), ({"tp": 2, "pp": 2}, 4), ({"dp": 2}, 2)])
+def test_a_launch_asks_for_as_many_gpus_as_its_ranks(flags: Mapping[str, Scalar], gpus: int) -> None:
+    assert Vllm(VllmOptions()).render(MODEL, Params(flags=flags), TWO_GPUS).gpus == gpus
+    assert Sglang(SglangOptions()).render(MODEL, Params(flags=flags), TWO_GPUS).gpus == gpus
+
+
+def definitions(name: str) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((MATERIAL / f"{name}-flags.json").read_text(encoding="utf-8"))
+    return found
+
+
+def test_sglangs_switches_are_those_of_its_argument_definitions() -> None:
+    assert sorted(TWO_WAY) == definitions("sglang")["two_way"]
+
+
+def test_vllms_one_way_switches_are_those_of_its_parser() -> None:
+    assert sorted(ONE_WAY) == sorted({*definitions("vllm")["switches"]} - {"help"})
+
+
+@pytest.mark.parametrize(("name", "spelling"), [("vllm", VLLM), ("sglang", SGLANG)])
+def test_aliases_are_those_of_the_argument_definitions(name: str, spelling: Spelling) -> None:
+    aliases = {alias: flag for alias, flag in definitions(name)["aliases"].items() if flag != "help"}
+    assert {alias: spelling.aliases.get(alias) for alias in aliases} == aliases
+
+
+@pytest.mark.parametrize(("name", "aliases"), [("vllm", VLLM_ALIASES), ("sglang", SGLANG_ALIASES)])
+def test_every_canonical_name_is_a_flag_of_the_engine(name: str, aliases: Mapping[str, str]) -> None:
+    known = {flag for kind in ("switches", "two_way", "values") for flag in definitions(name)[kind]}
+    assert set(aliases.values()) <= known
