@@ -1,0 +1,92 @@
+"""A load client that is another program: started in a session of its own, ended with all its children."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import psutil
+
+from optuna_tuner.clock import Deadline, poll
+from optuna_tuner.errors import BenchmarkError
+
+GRACE_S = 2.0
+LONGEST_TAIL = 4000
+FOREIGN = ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "__PYVENV_LAUNCHER__")  # ours, wrong for a client of its own
+
+
+class Client:
+    """A running client. Its output lies in two files of its folder."""
+
+    def __init__(self, argv: Sequence[str], env: Mapping[str, str], folder: Path) -> None:
+        self.stdout, self.stderr = folder / "stdout.txt", folder / "stderr.txt"
+        inherited = {name: value for name, value in os.environ.items() if name not in FOREIGN}
+        guard = [sys.executable, "-m", "optuna_tuner.benchmarks.client_guard", "--", *argv]
+        with self.stdout.open("wb") as out, self.stderr.open("wb") as err:
+            self._process = subprocess.Popen(  # noqa: S603  an argv list from the study file, no shell
+                guard, env={**inherited, **env}, stdin=subprocess.PIPE, stdout=out, stderr=err, start_new_session=True
+            )
+
+    @property
+    def exit_code(self) -> int | None:
+        """None while it runs."""
+        return self._process.poll()
+
+    def tail(self) -> str:
+        """The end of what it said on standard error, else on standard output."""
+        texts = [path.read_bytes()[-LONGEST_TAIL:].decode(errors="replace").strip() for path in self._outputs()]
+        return next((text for text in texts if text), "")
+
+    def _outputs(self) -> tuple[Path, Path]:
+        return self.stderr, self.stdout
+
+    def end(self) -> None:
+        """Make sure that neither it nor a child of it runs: SIGTERM, two seconds, SIGKILL."""
+        family = self._family()
+        self._signal(signal.SIGTERM)
+        poll(lambda: self.exit_code, Deadline.after(GRACE_S), every_s=0.02)
+        self._signal(signal.SIGKILL)
+        for process in family:
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
+        if self._process.stdin is not None:
+            self._process.stdin.close()
+        self._process.wait()
+        psutil.wait_procs(family, timeout=GRACE_S)
+
+    def _family(self) -> list[psutil.Process]:
+        try:
+            return psutil.Process(self._process.pid).children(recursive=True)
+        except psutil.NoSuchProcess:
+            return []
+
+    def _signal(self, number: signal.Signals) -> None:
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(self._process.pid, number)
+
+
+@contextmanager
+def started(argv: Sequence[str], env: Mapping[str, str], folder: Path) -> Iterator[Client]:
+    """Run the client while the context lasts. Raises BenchmarkError when it cannot be started."""
+    try:
+        client = Client(argv, env, folder)
+    except OSError as error:
+        raise BenchmarkError(f"{argv[0]} cannot be started: {error.strerror}") from error
+    try:
+        yield client
+    finally:
+        client.end()
+
+
+def fresh_folder(parent: Path, name: str) -> Path:
+    """A new, empty folder `name-1`, `name-2` ...: a report found in it can only be this run's."""
+    parent.mkdir(parents=True, exist_ok=True)
+    number = 1 + sum(1 for _ in parent.glob(f"{name}-*"))
+    folder = parent / f"{name}-{number}"
+    folder.mkdir()
+    return folder

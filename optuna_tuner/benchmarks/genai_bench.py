@@ -1,0 +1,212 @@
+"""genai-bench, as a subprocess: all load levels of a trial in one process on the one warm server."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Annotated, ClassVar, Literal, cast
+
+from pydantic import BaseModel, BeforeValidator, Field, JsonValue, PositiveInt
+
+from optuna_tuner.benchmarks import gate, genai_bench_env, probes, prompts, scenarios, statistics
+from optuna_tuner.benchmarks.client_process import Client, fresh_folder, started
+from optuna_tuner.benchmarks.genai_bench_report import LevelReport, duration_s, spans
+from optuna_tuner.clock import Deadline, poll
+from optuna_tuner.contracts import Benchmark, Target
+from optuna_tuner.errors import BenchmarkError, DegradedError, EnvironmentFaultError
+from optuna_tuner.spec.space import STRICT
+from optuna_tuner.values import Load, Measurement
+
+NAME = "genai-bench"
+LOOK_S = 0.25
+_ERROR = re.compile(r"^(?:[\w.]*(?:Error|Exception)): .*$", re.MULTILINE)
+NEARLY = 0.9  # of the time limit: a level that lasted so long was ended by it
+OFFLINE = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}  # unless the user has set them otherwise
+ENVIRONMENT = {
+    "TOKENIZERS_PARALLELISM": "false",
+    "ENABLE_UI": "false",  # its live screen costs CPU
+    "GENAI_BENCH_LOGGING_LEVEL": "DEBUG",  # the only place where it tells when each request started and ended
+    "MPLBACKEND": "Agg",
+    "NO_PROXY": "*",
+}
+
+
+class GenaiBenchOptions(BaseModel):
+    """Options of `benchmark: {kind: genai_bench}`."""
+
+    model_config = STRICT
+
+    scenario: Annotated[
+        tuple[scenarios.ScenarioText, ...],
+        BeforeValidator(scenarios.listed, json_schema_input_type=str | list[str]),
+        Field(min_length=1),
+    ] = Field(description="Traffic scenarios: D(64,32), N(mean,dev)/(mean,dev) or U(low,high)/(low,high).")
+    concurrency: Annotated[
+        tuple[PositiveInt, ...],
+        BeforeValidator(scenarios.listed, json_schema_input_type=int | list[int]),
+        Field(min_length=1),
+        scenarios.DIFFERENT,
+    ] = Field(description="Requests in flight at any time; one level each.")
+    requests: int = Field(default=100, ge=1, description="Requests of each level, at least: it looks once a second.")
+    max_time_s: float = Field(
+        default=600,
+        gt=0,
+        description="Time limit of a level, rounded up to whole minutes: genai-bench knows no others.",
+    )
+    warm_up_requests: int = Field(default=4, ge=0, description="Requests before the first level; not measured.")
+    task: Literal["text-to-text"] = Field(default="text-to-text", description="genai-bench's task.")
+    additional_params: Mapping[str, JsonValue] = Field(
+        default_factory=dict, description="Put into each request's body as they are."
+    )
+    executable: str | None = Field(default=None, description="Path of genai-bench; found by itself when left out.")
+
+    @property
+    def minutes(self) -> int:
+        """The time limit as genai-bench wants it."""
+        return math.ceil(self.max_time_s / 60)
+
+
+class GenaiBench(Benchmark):
+    """Loads the server with genai-bench 0.0.5 and reads its per-request records."""
+
+    kind: ClassVar[str] = "genai_bench"
+    summary: ClassVar[str] = "genai-bench 0.0.5, in an environment of its own: closed loop, per-request reports"
+    Options: ClassVar[type[BaseModel]] = GenaiBenchOptions
+
+    def __init__(self, options: BaseModel) -> None:
+        self._options = cast("GenaiBenchOptions", options)
+
+    def metrics(self) -> frozenset[str]:
+        """The whole vocabulary but inter-token latency, which genai-bench does not record."""
+        return statistics.DELIVERED - statistics.ITL
+
+    def loads(self) -> tuple[Load, ...]:
+        """Scenario by scenario, as genai-bench runs them."""
+        options = self._options
+        return tuple(Load(value=value, scenario=text) for text in options.scenario for value in options.concurrency)
+
+    def missing(self) -> str | None:
+        """How to get genai-bench; None when it is there."""
+        return genai_bench_env.missing(self._options.executable)
+
+    def warm_up(self, target: Target, deadline: Deadline) -> None:
+        """Send `warm_up_requests` of the first scenario with the built-in client, which starts at once."""
+        probes.warm_up(target, self._options.scenario[0], self._options.warm_up_requests, deadline)
+
+    def run(self, target: Target, deadline: Deadline) -> Iterator[Measurement]:
+        """Yield each level as soon as its report is complete; end genai-bench after the last, before it draws plots."""
+        program = genai_bench_env.find(self._options.executable)
+        if program is None:
+            raise EnvironmentFaultError(self.missing() or "")
+        run = _Run(self._options, target, fresh_folder(target.folder / "benchmark", NAME))
+        with started([str(program), *run.arguments()], _environment(), run.folder) as client:
+            for number, load in enumerate(self.loads()):
+                report = run.wait_for(load, client, deadline)
+                metrics = run.metrics(report, number)
+                gate.check_metrics(metrics, self.metrics())
+                yield Measurement(load=load, metrics=metrics, report=str(run.path(load).relative_to(target.folder)))
+
+
+class _Run:
+    """One process of genai-bench and its folder."""
+
+    def __init__(self, options: GenaiBenchOptions, target: Target, folder: Path) -> None:
+        self.folder = folder
+        self._options = options
+        self._target = target
+        self._prompts = folder / "prompts.json"
+        prompts.write_lines(self._prompts, f"{target.seed} {NAME}")
+        self._started_at = self._prompts.stat().st_mtime
+        self._paths: dict[tuple[str, int], Path] = {}
+
+    def arguments(self) -> list[str]:
+        """Its command line. It adds /v1 to the base URL by itself; the key is a word that it insists on, no secret."""
+        options, endpoint = self._options, self._target.endpoint
+        pairs = [
+            ("--api-backend", "vllm"),
+            ("--api-base", endpoint.url.rstrip("/").removesuffix("/v1")),
+            ("--api-key", "none"),
+            ("--api-model-name", endpoint.model),
+            ("--model", self._target.model.name),
+            ("--model-tokenizer", self._target.model.tokenizer),
+            ("--task", options.task),
+            *(("--traffic-scenario", text) for text in options.scenario),
+            *(("--num-concurrency", str(value)) for value in options.concurrency),
+            ("--max-time-per-run", str(options.minutes)),
+            ("--max-requests-per-run", str(options.requests)),
+            ("--dataset-path", str(self._prompts)),
+            ("--additional-request-params", json.dumps(dict(options.additional_params))),
+            ("--experiment-base-dir", str(self.folder)),
+            ("--experiment-folder-name", "report"),
+            ("--log-dir", str(self.folder)),
+        ]
+        return ["benchmark", *(word for pair in pairs for word in pair)]
+
+    def path(self, load: Load) -> Path:
+        """The report of a level that `wait_for` has found."""
+        return self._paths[load.scenario, int(load.value)]
+
+    def wait_for(self, load: Load, client: Client, deadline: Deadline) -> LevelReport:
+        """The level's report as soon as it is complete; else an error that says whose fault it is."""
+
+        def look() -> LevelReport | bool | None:
+            ended = client.exit_code is not None  # asked first: what it wrote before its end is then there
+            return self._find(load) or (False if ended else None)
+
+        found = poll(look, deadline, LOOK_S)
+        if isinstance(found, LevelReport):
+            return found
+        raise self._failure(load, client, deadline, late=found is None)
+
+    def _find(self, load: Load) -> LevelReport | None:
+        """The file's name ends in a measured time, and it is not written at one stroke: read what there is."""
+        wanted = (load.scenario, int(load.value))
+        for path in sorted(self.folder.glob(f"report/*_num_concurrency_{wanted[1]}_time_*s.json")):
+            with suppress(BenchmarkError):
+                report = LevelReport.read(gate.read_report(path, self._started_at))
+                if report.level == wanted:
+                    self._paths[wanted] = path
+                    return report
+        return None
+
+    def metrics(self, report: LevelReport, number: int) -> dict[str, float]:
+        """The level's metrics. Its limit of requests is looked at once a second: more of them are no fault."""
+        records = report.records()
+        timed_out = report.run_duration_s >= NEARLY * 60 * self._options.minutes
+        gate.check_requests(records, 1 if timed_out else self._options.requests, self._target.success_rate)
+        levels = spans(self._log())
+        span_s = duration_s(levels[number], records) if number < len(levels) else None
+        return statistics.summarise(records, span_s or report.run_duration_s, self._target.slo)
+
+    def _log(self) -> str:
+        path = self.folder / "genai_bench.log"
+        return path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
+
+    def _failure(self, load: Load, client: Client, deadline: Deadline, *, late: bool) -> Exception:
+        for path in self.folder.glob("report/debug_for_run_*.json"):
+            records = LevelReport.read(gate.read_report(path, self._started_at)).records()
+            gate.check_requests(records, 1, self._target.success_rate)
+        what = "was not done in time" if late else f"ended with code {client.exit_code} and no report"
+        completed = len((spans(self._log()) or [[]])[-1])
+        story = f"{load}: genai-bench {what} ({completed} requests completed)"
+        if late and completed:
+            return DegradedError(f"{story}: the server is too slow for the limit")
+        if wrong := probes.probe(self._target, deadline):
+            return DegradedError(f"{story}; the server does not answer as it should: {wrong}")
+        return BenchmarkError(f"{story}{self._reason(client)}", log_tail=client.tail())
+
+    def _reason(self, client: Client) -> str:
+        """The last error that it told, and the most frequent reason of all."""
+        told = _ERROR.findall(f"{self._log()}\n{client.tail()}")
+        tokenizer = self._target.model.tokenizer
+        absent = "" if Path(tokenizer).is_dir() else f'; its tokenizer "{tokenizer}" is no folder on this machine'
+        return f"{': ' + told[-1] if told else ''}{absent}"
+
+
+def _environment() -> dict[str, str]:
+    return {**OFFLINE, **{name: os.environ[name] for name in OFFLINE if name in os.environ}, **ENVIRONMENT}

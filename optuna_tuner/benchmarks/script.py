@@ -1,0 +1,119 @@
+"""Any command that prints or writes metrics as JSON."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, ClassVar, Literal, cast
+
+from pydantic import BaseModel, BeforeValidator, Field, PositiveFloat, PositiveInt
+
+from optuna_tuner.benchmarks import gate, scenarios
+from optuna_tuner.benchmarks.client_process import Client, fresh_folder, started
+from optuna_tuner.clock import Deadline, poll
+from optuna_tuner.contracts import Benchmark, Target
+from optuna_tuner.errors import BenchmarkError, DegradedError
+from optuna_tuner.spec.space import STRICT
+from optuna_tuner.values import Json, Load, LoadKind, Measurement
+
+REPORT = "metrics.json"
+PLACEHOLDERS = ("{url}", "{model}", "{seed}", "{folder}", "{load}")
+
+
+class ScriptOptions(BaseModel):
+    """Options of `benchmark: {kind: script}`."""
+
+    model_config = STRICT
+
+    command: Annotated[
+        tuple[str, ...], BeforeValidator(scenarios.listed, json_schema_input_type=str | list[str]), Field(min_length=1)
+    ] = Field(
+        description="Program and arguments, no shell. {url} {model} {seed} {folder} {load} are replaced: the server's "
+        "base URL, its model, the trial's seed, an empty folder, the level's value.",
+        examples=[["python", "measure.py", "--url", "{url}", "--concurrency", "{load}"]],
+    )
+    metrics: Annotated[
+        tuple[str, ...], BeforeValidator(scenarios.listed, json_schema_input_type=str | list[str]), Field(min_length=1)
+    ] = Field(description="The names that it delivers, from the vocabulary of metrics or its own.")
+    output: Literal["stdout", "file"] = Field(
+        default="stdout", description=f"Where the JSON object is: the last line printed, or {{folder}}/{REPORT}."
+    )
+    loads: Annotated[
+        tuple[PositiveInt | PositiveFloat, ...],
+        BeforeValidator(scenarios.listed, json_schema_input_type=float | list[float]),
+    ] = Field(default=(1,), min_length=1, description="The command runs once for each of these values, put at {load}.")
+    load_kind: Literal["concurrency", "request_rate", "constant_rate"] = Field(
+        default="concurrency", description="What the values of `loads` mean."
+    )
+
+
+class Script(Benchmark):
+    """Runs a command once for each load level and believes its metrics only as far as the gate does."""
+
+    kind: ClassVar[str] = "script"
+    summary: ClassVar[str] = "any command that prints or writes metrics as JSON"
+    Options: ClassVar[type[BaseModel]] = ScriptOptions
+
+    def __init__(self, options: BaseModel) -> None:
+        self._options = cast("ScriptOptions", options)
+
+    def metrics(self) -> frozenset[str]:
+        """What the study file says that the command delivers."""
+        return frozenset(self._options.metrics)
+
+    def loads(self) -> tuple[Load, ...]:
+        """One level for each value."""
+        kind = LoadKind(self._options.load_kind)
+        return tuple(Load(kind=kind, value=value) for value in self._options.loads)
+
+    def missing(self) -> str | None:
+        """The program, where it can be known before the server is: it is on this machine or it is not."""
+        program = self._options.command[0]
+        if "{" in program or shutil.which(program):
+            return None
+        return f"benchmark.command: there is no program {program} on this machine"
+
+    def warm_up(self, target: Target, deadline: Deadline) -> None:
+        """The command's own business."""
+
+    def run(self, target: Target, deadline: Deadline) -> Iterator[Measurement]:
+        """One run of the command a level. A failing command is BenchmarkError, whatever it has printed."""
+        for load in self.loads():
+            folder = fresh_folder(target.folder / "benchmark", "script")
+            with started(self.argv(target, load, folder), {}, folder) as client:
+                if poll(lambda client=client: client.exit_code, deadline) is None:  # type: ignore[misc]
+                    raise BenchmarkError(f"{load}: the command was not done in time", log_tail=client.tail())
+                metrics = self._read(client, folder, load)
+            gate.check_metrics(metrics, self.metrics())
+            if metrics.get("error_rate", 0.0) > 1 - target.success_rate:
+                raise DegradedError(f"{load}: the command reports an error rate of {metrics['error_rate']:.1%}")
+            yield Measurement(load=load, metrics=metrics, report=str(folder.relative_to(target.folder)))
+
+    def argv(self, target: Target, load: Load, folder: Path) -> list[str]:
+        """The command with its placeholders replaced; other braces are left alone."""
+        values = (target.endpoint.url, target.endpoint.model, str(target.seed), str(folder), f"{load.value:g}")
+        words = list(self._options.command)
+        for placeholder, value in zip(PLACEHOLDERS, values, strict=True):
+            words = [word.replace(placeholder, value) for word in words]
+        return words
+
+    def _read(self, client: Client, folder: Path, load: Load) -> Mapping[str, float]:
+        if client.exit_code:
+            tail = client.tail()
+            said = f": {tail.splitlines()[-1]}" if tail else ""
+            raise BenchmarkError(f"{load}: the command ended with code {client.exit_code}{said}", log_tail=tail)
+        report = self._object(client, folder)
+        text = [name for name, value in report.items() if isinstance(value, bool) or not isinstance(value, int | float)]
+        if text:
+            raise BenchmarkError(f"{load}: no numbers: {json.dumps({name: report[name] for name in text})[:300]}")
+        return cast("Mapping[str, float]", report)
+
+    def _object(self, client: Client, folder: Path) -> Mapping[str, Json]:
+        if self._options.output == "file":
+            return gate.read_report(folder / REPORT, folder.stat().st_ctime - gate.CLOCK_GRAIN_S)
+        lines = client.stdout.read_bytes().strip().splitlines()
+        if not lines:
+            raise BenchmarkError("the command printed nothing", log_tail=client.tail())
+        return gate.parse_report(lines[-1], "the command's last line")

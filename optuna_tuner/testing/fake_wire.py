@@ -1,0 +1,277 @@
+"""The fake server's HTTP: requests in, timed replies out. One request at a time on each connection."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from http import HTTPStatus
+from pathlib import Path
+from typing import cast
+
+from optuna_tuner.testing.fake_stream import END, SSE_HEAD, Api, Ask, Behaviour, Pace, Phrases, chunk
+
+COMPLETIONS = {"/v1/chat/completions": Api.CHAT, "/v1/completions": Api.TEXT}
+PAGE = b"<html><body>It works</body></html>"
+
+
+class Fake:
+    """What all connections share."""
+
+    def __init__(self, behaviour: Behaviour, loop: asyncio.AbstractEventLoop) -> None:
+        self.behaviour = behaviour
+        self.loop = loop
+        self.pace = Pace(loop, behaviour.slots)
+        self.model = "another-model" if "wrong_model" in behaviour.misbehave else behaviour.model
+        self.phrases = Phrases(self.model)
+        self.asked = 0
+        self.ready = False
+
+    def has(self, name: str) -> bool:
+        """Whether it shall misbehave so."""
+        return name in self.behaviour.misbehave
+
+    def document(self, path: str) -> dict[str, object] | None:
+        """What GET answers."""
+        documents: dict[str, dict[str, object]] = {
+            "/health": {"status": "ok"},
+            "/v1/models": {"object": "list", "data": [{"id": self.model, "object": "model", "owned_by": "fake"}]},
+            "/props": {
+                "model": self.model,
+                "ttft_ms": self.behaviour.ttft_s * 1000,
+                "itl_ms": self.behaviour.itl_s * 1000,
+                "slots": self.behaviour.slots,
+                "eos_after": self.behaviour.eos_after,
+            },
+            "/stats": {"requests": self.asked, **self.pace.stats()},
+        }
+        return documents.get(path)
+
+    def keep(self, prompt: str) -> None:
+        """Append the prompt to the record, if there is one."""
+        if self.behaviour.record:
+            with Path(self.behaviour.record).open("a", encoding="utf-8") as record:
+                record.write(json.dumps(prompt) + "\n")
+
+    def hangs(self) -> bool:
+        """Whether the latest request is never answered."""
+        return self.has("hang") or (self.has("hang_after") and self.asked > self.behaviour.misbehave["hang_after"])
+
+    def count(self) -> int:
+        """The number of a new completion request, from 1. Ends the process if that is due."""
+        self.asked += 1
+        if self.has("exit_after") and self.asked >= self.behaviour.misbehave["exit_after"]:
+            raise SystemExit(1)
+        return self.asked
+
+
+class Connection(asyncio.Protocol):
+    """One client's connection."""
+
+    def __init__(self, fake: Fake) -> None:
+        self._fake = fake
+        self._buffer = bytearray()
+        self._reply: Reply | None = None
+        self._slow = bytearray()
+        self._close_after = False
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Keep the way back."""
+        self.transport = cast("asyncio.Transport", transport)
+
+    def data_received(self, data: bytes) -> None:
+        """Collect until a request is whole."""
+        self._buffer += data
+        if self._reply is None:
+            self._next()
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002  asyncio's signature
+        """The client has gone: its reply ends and its slot is free."""
+        if self._reply is not None:
+            self._reply.end()
+
+    def _next(self) -> None:
+        head, found, rest = bytes(self._buffer).partition(b"\r\n\r\n")
+        if not found:
+            return
+        lines = head.decode("latin-1").split("\r\n")
+        headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines[1:])}
+        length = int(headers.get("content-length", "0"))
+        if len(rest) < length:
+            return
+        self._buffer = bytearray(rest[length:])
+        self._close_after = headers.get("connection", "").lower() == "close"
+        method, path, _ = lines[0].split(" ", 2)
+        self._answer(method, path.partition("?")[0], rest[:length])
+
+    def _answer(self, method: str, path: str, body: bytes) -> None:
+        if not self._fake.ready:
+            self.send(HTTPStatus.SERVICE_UNAVAILABLE, _error("loading"))
+        elif method == "POST" and path in COMPLETIONS:
+            self._complete(COMPLETIONS[path], body)
+        elif method == "GET" and (document := self._fake.document(path)) is not None:
+            self.send(HTTPStatus.OK, document)
+        else:
+            self.send(HTTPStatus.NOT_FOUND, _error(f"no such path: {method} {path}"))
+
+    def _complete(self, api: Api, body: bytes) -> None:
+        fake = self._fake
+        number = fake.count()
+        try:
+            asked = json.loads(body)
+            ask = _read(asked, api, number, fake.behaviour)
+            fake.keep(_prompt(asked, api))
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            self.send(HTTPStatus.BAD_REQUEST, _error(f"bad request: {error!r}"))
+            return
+        if fake.hangs():
+            return
+        if asked.get("model") != fake.model:
+            self.send(HTTPStatus.NOT_FOUND, _error(f"The model `{asked.get('model')}` does not exist."))
+        elif fake.behaviour.strikes("http_500", number):
+            self.send(HTTPStatus.INTERNAL_SERVER_ERROR, _error("fake failure"))
+        elif fake.has("html"):
+            self.write(_head(HTTPStatus.OK, "text/html", len(PAGE)) + PAGE)
+            self.finished()
+        else:
+            self._reply = Reply(fake, self, ask)
+            fake.pace.enter(self._reply.start)
+
+    def send(self, status: HTTPStatus, document: dict[str, object]) -> None:
+        """One JSON document."""
+        body = json.dumps(document).encode()
+        self.write(_head(status, "application/json", len(body)) + body)
+        self.finished()
+
+    def write(self, data: bytes) -> None:
+        """Send; byte by byte if it shall trickle."""
+        if not self._fake.has("trickle"):
+            self.transport.write(data)
+            return
+        if not self._slow:
+            self._fake.loop.call_soon(self._trickle)
+        self._slow += data
+
+    def _trickle(self) -> None:
+        if self._slow and not self.transport.is_closing():
+            self.transport.write(self._slow[:1])
+            del self._slow[:1]
+            self._fake.loop.call_later(1.0, self._trickle)
+
+    def finished(self) -> None:
+        """The answer is complete; go on with what the client has sent meanwhile."""
+        self._reply = None
+        if self._close_after and not self._slow:
+            self.transport.close()
+        elif self._buffer:
+            self._next()
+
+
+class Reply:
+    """One completion on its way."""
+
+    def __init__(self, fake: Fake, connection: Connection, ask: Ask) -> None:
+        self._fake = fake
+        self._connection = connection
+        self._ask = ask
+        self._sent = 0
+        self._timer: asyncio.TimerHandle | None = None
+        self._due = 0.0
+        self._entered = False
+        self._usage = ask.with_usage and not fake.has("no_usage")
+
+    def start(self) -> None:
+        """A slot is ours: the clock runs."""
+        self._entered = True
+        behaviour = self._fake.behaviour
+        self._due = self._fake.loop.time() + behaviour.ttft_s
+        if not self._ask.stream:
+            self._due += behaviour.itl_s * max(0, self._ask.tokens - 1)
+        self._timer = self._fake.loop.call_at(self._due, self._stream if self._ask.stream else self._whole)
+
+    def end(self) -> None:
+        """Send nothing more and give the slot back."""
+        if self._timer is not None:
+            self._timer.cancel()
+        self._fake.pace.leave(self.start, entered=self._entered)
+
+    def _whole(self) -> None:
+        usage = not self._fake.has("no_usage")
+        self.end()
+        self._connection.send(HTTPStatus.OK, self._fake.phrases.whole(self._ask, with_usage=usage))
+
+    def _stream(self) -> None:
+        ask, phrases = self._ask, self._fake.phrases
+        data = SSE_HEAD if self._sent == 0 else b""
+        if self._fake.has("empty_stream"):
+            self._close(data + b"0\r\n\r\n")
+        elif ask.tokens == 0:
+            self._close(data + phrases.nothing(ask) + (phrases.usage(ask) if self._usage else b"") + END)
+        else:
+            self._token(data)
+
+    def _token(self, data: bytes) -> None:
+        ask, phrases, due = self._ask, self._fake.phrases, self._due
+        data += phrases.token(self._sent, ask)
+        self._sent += 1
+        if self._sent == ask.tokens:
+            self._close(data + (phrases.usage(ask) if self._usage else b"") + END)
+        elif 2 * self._sent >= ask.tokens and self._spoiled(data):
+            return
+        else:
+            self._connection.write(data)
+            self._due += self._fake.behaviour.itl_s
+            self._timer = self._fake.loop.call_at(self._due, self._stream)
+        self._fake.pace.left(due)
+
+    def _spoiled(self, data: bytes) -> bool:
+        if self._fake.has("truncated_sse"):
+            self._close(data + chunk(b'data: {"choices":[{"ind') + b"0\r\n\r\n")
+        elif self._fake.behaviour.strikes("cut", self._ask.number):
+            self._connection.transport.abort()  # connection_lost then ends this reply
+        else:
+            return False
+        return True
+
+    def _close(self, data: bytes) -> None:
+        self._connection.write(data)
+        self.end()
+        self._connection.finished()
+
+
+def _read(asked: dict[str, object], api: Api, number: int, behaviour: Behaviour) -> Ask:
+    options = cast("dict[str, object]", asked.get("stream_options") or {})
+    limit = int(
+        cast("int", asked.get("max_completion_tokens") or asked.get("max_tokens") or (128 if api is Api.CHAT else 16))
+    )
+    length = limit if asked.get("ignore_eos") else min(limit, behaviour.eos_after)
+    tokens = 0 if "zero_tokens" in behaviour.misbehave else length
+    return Ask(
+        number=number,
+        api=api,
+        stream=bool(asked.get("stream")),
+        tokens=tokens,
+        finish="length" if tokens == limit else "stop",
+        prompt_tokens=len(_prompt(asked, api).split()),
+        with_usage=bool(options.get("include_usage")),
+    )
+
+
+def _prompt(asked: dict[str, object], api: Api) -> str:
+    if api is Api.TEXT:
+        return str(asked["prompt"])
+    said = [cast("dict[str, object]", message)["content"] for message in cast("list[object]", asked["messages"])]
+    return " ".join(_text(content) for content in said)
+
+
+def _text(content: object) -> str:
+    parts = content if isinstance(content, list) else [{"text": content}]
+    return " ".join(str(part.get("text", "")) for part in parts)
+
+
+def _error(message: str) -> dict[str, object]:
+    return {"error": {"message": message, "type": "fake"}}
+
+
+def _head(status: HTTPStatus, kind: str, length: int) -> bytes:
+    line = f"HTTP/1.1 {status.value} {status.phrase}\r\nContent-Type: {kind}\r\nContent-Length: {length}\r\n\r\n"
+    return line.encode()
