@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
-from optuna_tuner.values import Cause, Handle, Measurement, Params, Phase, Request, Scalar, Slot
+from optuna_tuner.values import Cause, Handle, Json, Measurement, Params, Phase, Request, Scalar, Slot
 
 
 class Desired(StrEnum):
@@ -128,6 +128,32 @@ class ResourceRecord:
     request: Request
     handle: Handle | None
     state: ResourceState
+
+
+class EventKind(StrEnum):
+    """What can happen to an attempt."""
+
+    QUEUED = "queued"
+    CLAIMED = "claimed"
+    ASKED = "asked"
+    PHASE = "phase"
+    INTENT = "intent"
+    CREATED = "created"
+    GONE = "gone"
+    CANCEL = "cancel"
+    ENDED = "ended"
+    TOLD = "told"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EventRecord:
+    """One line of an attempt's history; it is written in the transaction that it tells of, and never changed."""
+
+    id: str
+    attempt_id: str
+    at: datetime
+    kind: EventKind
+    data: Mapping[str, Json]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

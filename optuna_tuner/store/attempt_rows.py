@@ -1,0 +1,99 @@
+"""One attempt's row: read, added and moved, inside the caller's transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+
+from sqlalchemy import ColumnElement, Connection, RowMapping, insert, select, update
+
+from optuna_tuner.errors import NotFoundError
+from optuna_tuner.store.codec import decode_outcome, decode_params, encode
+from optuna_tuner.store.events import note
+from optuna_tuner.store.records import AttemptKind, AttemptRecord, AttemptState, EventKind
+from optuna_tuner.store.tables import ATTEMPT
+from optuna_tuner.values import Params, Phase
+
+
+def attempt_of(connection: Connection, attempt_id: str) -> AttemptRecord:
+    """The attempt with that id. Raises NotFoundError."""
+    found = attempts_where(connection, ATTEMPT.c.id == attempt_id)
+    if not found:
+        raise NotFoundError(f"no attempt has the id {attempt_id!r}")
+    return found[0]
+
+
+def attempts_where(connection: Connection, which: ColumnElement[bool]) -> tuple[AttemptRecord, ...]:
+    """All such attempts, in the order in which they were made."""
+    query = select(ATTEMPT).where(which).order_by(ATTEMPT.c.created_at, ATTEMPT.c.id)
+    return tuple(_record(row) for row in connection.execute(query).mappings())
+
+
+def queue(connection: Connection, record: AttemptRecord) -> None:
+    """Add a queued attempt."""
+    connection.execute(
+        insert(ATTEMPT).values(
+            id=record.id,
+            study_id=record.study_id,
+            kind=record.kind.value,
+            state=record.state.value,
+            tries=record.tries,
+            retry_of=record.retry_of,
+            params=None if record.params is None else encode(record.params),
+            phase=record.phase.value,
+            cancel=record.cancel,
+            told=record.told,
+            created_at=record.created_at,
+        )
+    )
+    note(connection, record.id, EventKind.QUEUED, tries=record.tries, retry_of=record.retry_of)
+
+
+def queued(
+    attempt_id: str,
+    study_id: str,
+    kind: AttemptKind,
+    *,
+    params: Params | None,
+    tries: int = 1,
+    retry_of: str | None = None,
+) -> AttemptRecord:
+    """A new attempt that nobody has claimed yet."""
+    return AttemptRecord(
+        id=attempt_id,
+        study_id=study_id,
+        kind=kind,
+        state=AttemptState.QUEUED,
+        tries=tries,
+        retry_of=retry_of,
+        params=params,
+        number=None,
+        worker_id=None,
+        phase=Phase.QUEUE,
+        cancel=False,
+        outcome=None,
+        told=False,
+        created_at=datetime.now(UTC),
+        claimed_at=None,
+        ended_at=None,
+    )
+
+
+def move(connection: Connection, attempt_id: str, state: AttemptState, change: Mapping[str, object]) -> bool:
+    """Change the row if the attempt is still in that state; whether it was."""
+    there = (ATTEMPT.c.id == attempt_id) & (ATTEMPT.c.state == state.value)
+    return connection.execute(update(ATTEMPT).where(there).values(dict(change))).rowcount == 1
+
+
+def _record(row: RowMapping) -> AttemptRecord:
+    values = {name: value for name, value in row.items() if name != "ended_by"}
+    return AttemptRecord(
+        **{
+            **values,
+            "kind": AttemptKind(row["kind"]),
+            "state": AttemptState(row["state"]),
+            "phase": Phase(row["phase"]),
+            "params": None if row["params"] is None else decode_params(row["params"]),
+            "outcome": None if row["outcome"] is None else decode_outcome(row["outcome"]),
+        }
+    )

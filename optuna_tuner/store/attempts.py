@@ -1,0 +1,124 @@
+"""Attempts: claimed once, ended once, told once. Every change is a compare-and-set on the state that it leaves.
+
+An attempt runs at most once: it never goes back from running, a retry is an attempt of its own. So "still running"
+is the fence, and whoever comes late finds it ended.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import ColumnElement, Connection, and_
+
+from optuna_tuner.errors import NotFoundError
+from optuna_tuner.store.attempt_rows import attempt_of, attempts_where, move
+from optuna_tuner.store.claiming import claim
+from optuna_tuner.store.codec import encode
+from optuna_tuner.store.database import Database
+from optuna_tuner.store.ending import Ending, cancel, end
+from optuna_tuner.store.events import note
+from optuna_tuner.store.ids import new_id
+from optuna_tuner.store.records import AttemptRecord, AttemptState, EventKind, Outcome
+from optuna_tuner.store.tables import ATTEMPT
+from optuna_tuner.store.workers import BEAT_PATIENCE_S
+from optuna_tuner.values import Params, Phase
+
+
+class Attempts:
+    """All attempts of the store."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def claim(self, study_id: str, worker_id: str, *, baseline: bool) -> AttemptRecord | None:
+        """An attempt for this worker to run, or None when there is none, or the study is not to run, or it is fenced.
+
+        First what the worker already runs (so that a claim whose reply was lost is found again), then the oldest that
+        waits, else a new one, which takes one trial of the budget. `baseline`: the study's very first attempt is of
+        the engine's own defaults. Raises NotFoundError for an unknown study or worker.
+        """
+        fresh = new_id()
+        return self._database.write(lambda connection: claim(connection, study_id, worker_id, fresh, baseline=baseline))
+
+    def asked(self, attempt_id: str, number: int, params: Params) -> bool:
+        """Keep Optuna's trial number and what it chose; False when the attempt has ended or has another number.
+
+        Raises ConflictError when another attempt has this number.
+        """
+        return self._database.write(lambda connection: _asked(connection, attempt_id, number, params))
+
+    def enter(self, attempt_id: str, phase: Phase) -> bool:
+        """Keep the phase; False when the attempt has ended. Raises StoreError after 10 s: it is only news."""
+        return self._database.write(
+            lambda connection: _enter(connection, attempt_id, phase), patience_s=BEAT_PATIENCE_S
+        )
+
+    def end(self, attempt_id: str, worker_id: str, outcome: Outcome, *, retry: bool, count_try: bool = True) -> bool:
+        """End it with this outcome; False when it was ended by somebody else, or is not this worker's.
+
+        `worker_id` is the owner's, also when a reaper calls for a dead one. With `retry` the same parameters wait in
+        the queue again, as the next try, or with `count_try=False` (interrupted: nobody's fault) as the same one. An
+        attempt that Optuna was never asked for is not told either.
+        """
+        ending = Ending(outcome=outcome, retry=retry, count_try=count_try, call=new_id(), successor=new_id())
+        return self._database.write(lambda connection: end(connection, attempt_id, worker_id, ending))
+
+    def told(self, attempt_id: str) -> None:
+        """Optuna knows its outcome. Again is fine."""
+        self._database.write(lambda connection: _told(connection, attempt_id))
+
+    def request_cancel(self, attempt_id: str) -> None:
+        """Ask its worker to end it now; one that only waits ends at once. Nothing when it has ended."""
+        call = new_id()
+        self._database.write(lambda connection: cancel(connection, attempt_id, call))
+
+    def get(self, attempt_id: str) -> AttemptRecord:
+        """The attempt with that id. Raises NotFoundError."""
+        return self._database.read(lambda connection: attempt_of(connection, attempt_id))
+
+    def by_number(self, study_id: str, number: int) -> AttemptRecord:
+        """The attempt of Optuna's trial with that number. Raises NotFoundError."""
+        found = self._where(study_id, ATTEMPT.c.number == number)
+        if not found:
+            raise NotFoundError(f"the study has no trial {number}")
+        return found[0]
+
+    def of(self, study_id: str) -> tuple[AttemptRecord, ...]:
+        """All attempts of a study, in the order in which they were made."""
+        return self._where(study_id)
+
+    def running(self, study_id: str) -> tuple[AttemptRecord, ...]:
+        """Those that run now."""
+        return self._where(study_id, ATTEMPT.c.state == AttemptState.RUNNING.value)
+
+    def untold(self, study_id: str) -> tuple[AttemptRecord, ...]:
+        """Those that ended and that Optuna does not know yet, in the order of their ends."""
+        found = self._where(study_id, ATTEMPT.c.state == AttemptState.ENDED.value, ATTEMPT.c.told.is_(False))
+        return tuple(sorted(found, key=lambda attempt: (attempt.ended_at or attempt.created_at, attempt.id)))
+
+    def _where(self, study_id: str, *conditions: ColumnElement[bool]) -> tuple[AttemptRecord, ...]:
+        which = and_(ATTEMPT.c.study_id == study_id, *conditions)
+        return self._database.read(lambda connection: attempts_where(connection, which))
+
+
+def _asked(connection: Connection, attempt_id: str, number: int, params: Params) -> bool:
+    attempt = attempt_of(connection, attempt_id)
+    if attempt.number is not None:
+        return attempt.number == number  # equal: only the reply was lost
+    won = move(connection, attempt_id, AttemptState.RUNNING, {"number": number, "params": encode(params)})
+    if won:
+        note(connection, attempt_id, EventKind.ASKED, number=number)
+    return won
+
+
+def _enter(connection: Connection, attempt_id: str, phase: Phase) -> bool:
+    if attempt_of(connection, attempt_id).phase is phase:
+        return move(connection, attempt_id, AttemptState.RUNNING, {"phase": phase.value})
+    won = move(connection, attempt_id, AttemptState.RUNNING, {"phase": phase.value})
+    if won:
+        note(connection, attempt_id, EventKind.PHASE, phase=phase.value)
+    return won
+
+
+def _told(connection: Connection, attempt_id: str) -> None:
+    attempt = attempt_of(connection, attempt_id)
+    if not attempt.told and move(connection, attempt_id, AttemptState.ENDED, {"told": True}):
+        note(connection, attempt_id, EventKind.TOLD)

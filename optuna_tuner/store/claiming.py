@@ -1,0 +1,59 @@
+"""How an attempt is claimed: one short transaction, in which the budget cannot be overdrawn."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from sqlalchemy import Connection, select
+
+from optuna_tuner.store.attempt_rows import attempt_of, attempts_where, move, queue, queued
+from optuna_tuner.store.events import note
+from optuna_tuner.store.records import AttemptKind, AttemptRecord, AttemptState, Desired, EventKind
+from optuna_tuner.store.studies import reserve, study_of
+from optuna_tuner.store.tables import ATTEMPT
+from optuna_tuner.store.workers import is_fenced
+from optuna_tuner.values import Params
+
+
+def claim(connection: Connection, study_id: str, worker_id: str, fresh: str, *, baseline: bool) -> AttemptRecord | None:
+    """What `Attempts.claim` promises; a new attempt gets the id `fresh`."""
+    # The study's row is locked first, everywhere: claims of one study are served one after another.
+    study = study_of(connection, study_id, lock=True)
+    if is_fenced(connection, worker_id):
+        return None
+    running = ATTEMPT.c.state == AttemptState.RUNNING.value
+    mine = attempts_where(connection, (ATTEMPT.c.study_id == study_id) & (ATTEMPT.c.worker_id == worker_id) & running)
+    if mine:
+        return mine[0]
+    if study.desired is not Desired.RUN:
+        return None
+    chosen = _oldest_queued(connection, study_id) or _reserved(connection, study_id, fresh, baseline=baseline)
+    if chosen is None or not _take(connection, chosen, worker_id):
+        return None
+    return attempt_of(connection, chosen)
+
+
+def _oldest_queued(connection: Connection, study_id: str) -> str | None:
+    waiting = (ATTEMPT.c.study_id == study_id) & (ATTEMPT.c.state == AttemptState.QUEUED.value)
+    # Locked, so that a cancellation in the same moment comes before or after, never in between.
+    query = select(ATTEMPT.c.id).where(waiting).order_by(ATTEMPT.c.created_at, ATTEMPT.c.id).limit(1)
+    return connection.scalar(query.with_for_update())
+
+
+def _reserved(connection: Connection, study_id: str, fresh: str, *, baseline: bool) -> str | None:
+    first = connection.scalar(select(ATTEMPT.c.id).where(ATTEMPT.c.study_id == study_id).limit(1)) is None
+    if not reserve(connection, study_id):
+        return None
+    if baseline and first:
+        queue(connection, queued(fresh, study_id, AttemptKind.BASELINE, params=Params()))
+    else:
+        queue(connection, queued(fresh, study_id, AttemptKind.SEARCH, params=None))
+    return fresh
+
+
+def _take(connection: Connection, attempt_id: str, worker_id: str) -> bool:
+    change = {"state": AttemptState.RUNNING.value, "worker_id": worker_id, "claimed_at": datetime.now(UTC)}
+    won = move(connection, attempt_id, AttemptState.QUEUED, change)
+    if won:
+        note(connection, attempt_id, EventKind.CLAIMED, worker=worker_id)
+    return won

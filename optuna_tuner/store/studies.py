@@ -1,0 +1,109 @@
+"""Studies: what was asked for, what is wanted now, and how much of the budget is taken."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from difflib import get_close_matches
+
+from sqlalchemy import Connection, RowMapping, case, insert, select, update
+
+from optuna_tuner.errors import ConflictError, NotFoundError
+from optuna_tuner.store.database import Database
+from optuna_tuner.store.ids import new_id
+from optuna_tuner.store.records import Desired, StudyRecord
+from optuna_tuner.store.tables import STUDY
+
+
+class Studies:
+    """All studies of the store."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def add(self, *, name: str, spec_json: str, space_hash: str, budget: int) -> StudyRecord:
+        """A new study that shall run `budget` trials. Raises ConflictError when the name is taken."""
+        record = StudyRecord(
+            id=new_id(),
+            name=name,
+            spec_json=spec_json,
+            space_hash=space_hash,
+            budget=budget,
+            reserved=0,
+            desired=Desired.RUN,
+            created_at=datetime.now(UTC),
+        )
+        try:
+            return self._database.write(lambda connection: _add(connection, record))
+        except ConflictError:
+            # Another process added the name in the same moment: now it can be seen, and said.
+            return self._database.write(lambda connection: _add(connection, record))
+
+    def get(self, name: str) -> StudyRecord:
+        """The study of that name. Raises NotFoundError, which lists names like it."""
+        row = self._database.read(
+            lambda connection: connection.execute(select(STUDY).where(STUDY.c.name == name)).mappings().one_or_none()
+        )
+        if row is None:
+            raise NotFoundError(f'no study is called "{name}"{self._hint(name)}')
+        return _record(row)
+
+    def _hint(self, name: str) -> str:
+        near = get_close_matches(name, [study.name for study in self.all()])
+        return "; did you mean " + " or ".join(f'"{other}"' for other in near) if near else ""
+
+    def by_id(self, study_id: str) -> StudyRecord:
+        """The study with that id. Raises NotFoundError."""
+        return self._database.read(lambda connection: study_of(connection, study_id))
+
+    def all(self) -> tuple[StudyRecord, ...]:
+        """All studies, the oldest first."""
+        query = select(STUDY).order_by(STUDY.c.created_at, STUDY.c.id)
+        rows = self._database.read(lambda connection: connection.execute(query).mappings().all())
+        return tuple(_record(row) for row in rows)
+
+    def want(self, study_id: str, desired: Desired) -> StudyRecord:
+        """Say what is wanted; workers hear it at their next beat. Raises NotFoundError."""
+        return self._database.write(lambda connection: _change(connection, study_id, desired=desired.value))
+
+    def set_spec(self, study_id: str, spec_json: str) -> StudyRecord:
+        """Keep the newer study file; workers that start from now on read it."""
+        return self._database.write(lambda connection: _change(connection, study_id, spec_json=spec_json))
+
+    def set_budget(self, study_id: str, trials: int) -> StudyRecord:
+        """Change the budget. What was claimed already stays claimed: the budget is never below it."""
+        enough = case((STUDY.c.reserved > trials, STUDY.c.reserved), else_=trials)
+        return self._database.write(lambda connection: _change(connection, study_id, budget=enough))
+
+
+def study_of(connection: Connection, study_id: str, *, lock: bool = False) -> StudyRecord:
+    """The study's row; with `lock`, no other transaction claims or changes it until this one ends."""
+    query = select(STUDY).where(STUDY.c.id == study_id)
+    row = connection.execute(query.with_for_update(key_share=True) if lock else query).mappings().one_or_none()
+    if row is None:
+        raise NotFoundError(f"no study has the id {study_id!r}")
+    return _record(row)
+
+
+def reserve(connection: Connection, study_id: str) -> bool:
+    """Take one trial of the budget; False when none is left."""
+    left = (STUDY.c.id == study_id) & (STUDY.c.reserved < STUDY.c.budget)
+    return connection.execute(update(STUDY).where(left).values(reserved=STUDY.c.reserved + 1)).rowcount == 1
+
+
+def _add(connection: Connection, record: StudyRecord) -> StudyRecord:
+    taken = connection.scalar(select(STUDY.c.id).where(STUDY.c.name == record.name))
+    if taken is None:
+        values = {name: getattr(record, name) for name in record.__slots__}
+        connection.execute(insert(STUDY).values(values | {"desired": record.desired.value}))
+    elif taken != record.id:  # else it is this very study: only the reply was lost
+        raise ConflictError(f'a study is already called "{record.name}"')
+    return record
+
+
+def _change(connection: Connection, study_id: str, **values: object) -> StudyRecord:
+    connection.execute(update(STUDY).where(STUDY.c.id == study_id).values(values))
+    return study_of(connection, study_id)
+
+
+def _record(row: RowMapping) -> StudyRecord:
+    return StudyRecord(**{**row, "desired": Desired(row["desired"])})
