@@ -1,0 +1,174 @@
+"""One server's life: started, waited for, watched while it is measured, and always torn down."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from threading import Event, Thread
+
+import httpx
+
+from optuna_tuner.clock import Deadline, poll
+from optuna_tuner.errors import DeployerError, NotReadyError, ServerCrashedError, StoppedError, TrialError
+from optuna_tuner.tuning.journal import Journal
+from optuna_tuner.tuning.setting import Setting
+from optuna_tuner.values import Blame, Cause, Diagnosis, Endpoint, Handle, Launch, Phase, Request, State, Status
+
+LOG_TAIL_CHARACTERS = 4000
+PROBE_TIMEOUT_S = 1.0  # a server that accepts and never answers must not delay the sight of its exit
+WATCH_EVERY_S = 0.5
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Server:
+    """A deployed server, ready for requests."""
+
+    endpoint: Endpoint
+    handle: Handle
+    setting: Setting
+
+
+@contextmanager
+def deployed(setting: Setting, launch: Launch, journal: Journal, stop: Event) -> Iterator[Server]:
+    """Start a server, wait until it answers, and take it down again whatever happens.
+
+    Raises ServerCrashedError, NotReadyError, DeployerError, or StoppedError.
+    """
+    request = _announce(setting, launch, journal)
+    try:
+        with journal.phase(Phase.START_UP):
+            handle = _start(setting, request, journal)
+            deadline = Deadline.after(setting.spec.limits.startup_s, stop)
+            server = Server(
+                endpoint=_wait_until_ready(setting, handle, launch, deadline), handle=handle, setting=setting
+            )
+        yield server
+    finally:
+        with journal.phase(Phase.TEARDOWN):
+            take_down(setting, journal)
+
+
+def _announce(setting: Setting, launch: Launch, journal: Journal) -> Request:
+    """Write down what is about to be started, so that anybody can end it."""
+    attempt = journal.attempt
+    labels = {"study": setting.study_id, "attempt": attempt.id, "worker": setting.worker_id}
+    request = setting.parts.deployer.render(launch, f"tuner-{attempt.id}", labels, setting.slot)
+    ledger = setting.store.ledger
+    if not ledger.intend(id=attempt.id, attempt_id=attempt.id, worker_id=setting.worker_id, request=request):
+        raise StoppedError("this worker was declared dead before it started a server")
+    journal.launched(request)
+    return request
+
+
+def _start(setting: Setting, request: Request, journal: Journal) -> Handle:
+    handle = setting.parts.deployer.start(request, journal.folder)
+    if not setting.store.ledger.created(journal.attempt.id, handle):
+        setting.parts.deployer.stop(handle, 0)
+        raise StoppedError("this worker was declared dead while it started a server")
+    return handle
+
+
+def take_down(setting: Setting, journal: Journal) -> None:
+    """End the server and say so in the ledger. A failure is logged: the ledger keeps the debt for the reaper."""
+    deployer, grace_s = setting.parts.deployer, setting.spec.limits.teardown_s
+    try:
+        for handle in deployer.find({"attempt": journal.attempt.id}):
+            _keep_log(setting, handle, journal)
+            deployer.stop(handle, grace_s)
+    except (TrialError, OSError):
+        logger.exception("the server of attempt %s could not be taken down; the reaper tries again", journal.attempt.id)
+        return
+    setting.store.ledger.gone(journal.attempt.id)
+
+
+def _keep_log(setting: Setting, handle: Handle, journal: Journal) -> None:
+    try:
+        journal.server_said(setting.parts.deployer.log(handle))
+    except (TrialError, OSError) as error:  # a full disk must not keep a server alive
+        logger.warning("the server's log of attempt %s is not kept: %s", journal.attempt.id, error)
+
+
+def _wait_until_ready(setting: Setting, handle: Handle, launch: Launch, deadline: Deadline) -> Endpoint:
+    def look() -> Endpoint | None:
+        raise_if_ended(setting, handle)
+        endpoint = setting.parts.deployer.endpoint(handle)
+        return endpoint if endpoint and _answers(setting, endpoint, launch) else None
+
+    endpoint = poll(look, deadline)
+    if endpoint is None:
+        log = setting.parts.deployer.log(handle)
+        seconds = setting.spec.limits.startup_s
+        raise NotReadyError(f"no answer from the server within {seconds:g} s", log_tail=log[-LOG_TAIL_CHARACTERS:])
+    return endpoint
+
+
+def _answers(setting: Setting, endpoint: Endpoint, launch: Launch) -> bool:
+    try:
+        if not httpx.get(endpoint.url + launch.ready_path, timeout=PROBE_TIMEOUT_S, trust_env=False).is_success:
+            return False
+    except httpx.HTTPError:
+        return False
+    served = setting.parts.engine.identify(endpoint)
+    if served is not None and served != launch.model.name:
+        evidence = f'the server at {endpoint.url} serves "{served}", not "{launch.model.name}"'
+        diagnosis = Diagnosis(cause=Cause.PORT_IN_USE, evidence=evidence)
+        raise DeployerError("another server answers on our port", diagnosis=diagnosis)
+    return served is not None
+
+
+def raise_if_ended(setting: Setting, handle: Handle) -> None:
+    """Raise the error that a server's end means; return while it lives."""
+    state = setting.parts.deployer.state(handle)
+    if state.status is Status.LOST:
+        diagnosis = Diagnosis(cause=Cause.NODE_LOST, evidence=state.detail or "it is gone without a trace")
+        raise DeployerError("the server is lost", diagnosis=diagnosis)
+    if state.status is Status.EXITED:
+        _raise_exit(setting, handle, state)
+
+
+def _raise_exit(setting: Setting, handle: Handle, state: State) -> None:
+    log = setting.parts.deployer.log(handle)
+    diagnosis = setting.parts.engine.diagnose(log, state.exit_code)
+    kind = DeployerError if diagnosis.cause.blame is Blame.MACHINE else ServerCrashedError
+    raise kind(
+        f"the server ended with exit code {state.exit_code}", diagnosis=diagnosis, log_tail=log[-LOG_TAIL_CHARACTERS:]
+    )
+
+
+@contextmanager
+def watched(server: Server, stop: Event) -> Iterator[Event]:
+    """Yield a flag that is set when the server ends or `stop` is set; then raise why.
+
+    A client that loads a dead server fails in its own words; the server's end is the truth and goes first.
+    """
+    ended, done = Event(), Event()
+    thread = Thread(target=_watch, args=(server, stop, ended, done), name="watch", daemon=True)
+    thread.start()
+    try:
+        yield ended
+    except (TrialError, StoppedError):
+        raise_if_ended(server.setting, server.handle)
+        raise
+    finally:
+        done.set()
+        thread.join()
+
+
+def _watch(server: Server, stop: Event, ended: Event, done: Event) -> None:
+    try:
+        while not (done.wait(WATCH_EVERY_S) or stop.is_set() or _has_ended(server)):
+            pass
+    finally:
+        ended.set()  # also when the watch itself fails: nobody may measure on without one
+
+
+def _has_ended(server: Server) -> bool:
+    try:
+        state = server.setting.parts.deployer.state(server.handle)
+    except TrialError:
+        return False  # it could not be asked; the load client will tell
+    return state.status in {Status.EXITED, Status.LOST}

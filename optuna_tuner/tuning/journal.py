@@ -1,0 +1,76 @@
+"""What is written down while a trial runs: phases, measurements, the server's own words."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from math import isfinite
+from pathlib import Path
+
+from optuna_tuner.clock import now
+from optuna_tuner.errors import BenchmarkError, StoreError
+from optuna_tuner.store.artifacts import write_json, write_text
+from optuna_tuner.store.records import AttemptRecord, Outcome
+from optuna_tuner.store.store import Store
+from optuna_tuner.values import Measurement, Phase, Request, Scalar
+
+LAUNCH_FILE = "launch.json"
+SERVER_LOG = "server.log"
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class Journal:
+    """The record of one attempt, in its folder and in the database."""
+
+    store: Store
+    attempt: AttemptRecord
+    folder: Path
+    measurements: list[Measurement] = field(default_factory=list)
+    phases_s: dict[Phase, float] = field(default_factory=dict)
+    intermediate: dict[int, float] = field(default_factory=dict)
+    effective_config: Mapping[str, Scalar] = field(default_factory=dict)
+
+    @contextmanager
+    def phase(self, phase: Phase) -> Iterator[None]:
+        """Say that the attempt enters a phase, and keep how long it took."""
+        self._say(phase)
+        began = now()
+        try:
+            yield
+        finally:
+            self.phases_s[phase] = self.phases_s.get(phase, 0.0) + now() - began
+
+    def _say(self, phase: Phase) -> None:
+        try:
+            self.store.attempts.enter(self.attempt.id, phase)
+        except StoreError as error:  # news for those who watch: a server must be taken down without it
+            logger.warning("phase %s of attempt %s is not noted: %s", phase, self.attempt.id, error)
+
+    def launched(self, request: Request) -> None:
+        """Keep what is sent to the deployer."""
+        write_json(self.folder / LAUNCH_FILE, request)
+
+    def server_said(self, log: str) -> None:
+        """Keep the server's log."""
+        write_text(self.folder / SERVER_LOG, log)
+
+    def keep(self, measurement: Measurement) -> None:
+        """Keep one load level's numbers. Raises BenchmarkError for one that is not finite."""
+        wrong = [name for name, value in measurement.metrics.items() if not isfinite(value)]
+        if wrong:
+            raise BenchmarkError(f"the benchmark gave no finite number for {', '.join(wrong)}")
+        self.measurements.append(measurement)
+
+    def complete(self, outcome: Outcome) -> Outcome:
+        """The outcome with all that was written down."""
+        return replace(
+            outcome,
+            measurements=tuple(self.measurements),
+            phases_s=dict(self.phases_s),
+            effective_config=dict(self.effective_config),
+            intermediate=dict(self.intermediate),
+        )

@@ -1,0 +1,17 @@
+"""The model of a study, on this machine."""
+
+from __future__ import annotations
+
+from optuna_tuner.engines.embedded import located_model, resolve_model
+from optuna_tuner.spec.study import ModelSpec
+from optuna_tuner.values import Model
+
+
+def prepare_model(spec: ModelSpec) -> Model:
+    """Where the model and its tokenizer are; the built-in model is made on first use, which takes a second or two."""
+    return resolve_model(spec.name, spec.path, spec.tokenizer)
+
+
+def model_paths(spec: ModelSpec) -> Model:
+    """Where the model and its tokenizer will be; makes nothing."""
+    return located_model(spec.name, spec.path, spec.tokenizer)

@@ -1,0 +1,75 @@
+"""What a study would launch, how large it is, and how long it may take; nothing is started."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import optuna
+
+from optuna_tuner.spec.space import suggest
+from optuna_tuner.spec.study import StudySpec
+from optuna_tuner.tuning.grid import trials_of
+from optuna_tuner.tuning.setting import Parts
+from optuna_tuner.values import Model, Params, Request, Slot
+
+EXAMPLES = 2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What would happen. `estimate_s` stands on trials that this study has measured; None before the first."""
+
+    spec: StudySpec
+    launches: tuple[Request, ...]  # the baseline, if there is one, then sampled examples
+    space_size: float  # configurations; conditions and rules make it smaller; infinite with a continuous parameter
+    trials: int
+    at_most_s: float  # by the study's limits, one trial after another
+    estimate_s: float | None
+    slots: tuple[Slot, ...]
+    warnings: tuple[str, ...]
+
+
+def plan(spec: StudySpec, parts: Parts, model: Model, slots: Sequence[Slot], estimate_s: float | None = None) -> Plan:
+    """Render the baseline and sampled examples on the first slot, and add up the limits. Pure."""
+    chosen = [Params()] * spec.baseline + _examples(spec)
+    labels = {"study": "(study)", "attempt": "(attempt)", "worker": "(worker)"}
+    launches = tuple(
+        parts.deployer.render(parts.engine.render(model, params, slots[0]), f"example-{place}", labels, slots[0])
+        for place, params in enumerate(chosen)
+    )
+    limits, trials = spec.limits, trials_of(spec)
+    return Plan(
+        spec=spec,
+        launches=launches,
+        space_size=math.prod(parameter.size() or math.inf for parameter in spec.space.values()),
+        trials=trials,
+        at_most_s=trials * (limits.startup_s + limits.warm_up_s + limits.benchmark_s + limits.teardown_s),
+        estimate_s=estimate_s,
+        slots=tuple(slots),
+        warnings=_warnings(spec, parts),
+    )
+
+
+def _examples(spec: StudySpec) -> list[Params]:
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    study = optuna.create_study(
+        sampler=optuna.samplers.RandomSampler(seed=0), directions=[each.direction for each in spec.goals.objectives]
+    )
+    return [suggest(spec.space, study.ask()) for _ in range(EXAMPLES)]
+
+
+def _warnings(spec: StudySpec, parts: Parts) -> tuple[str, ...]:
+    found = []
+    missing = parts.benchmark.missing()
+    if missing:
+        found.append(missing)
+    if spec.budget.trials <= spec.sampler.startup_trials + spec.baseline:
+        found.append(
+            f"all {spec.budget.trials} trials are the baseline or random ones: "
+            f"the sampler learns only after {spec.sampler.startup_trials} (sampler.startup_trials)"
+        )
+    if not spec.baseline:
+        found.append("without a baseline no gain over the engine's own default can be shown")
+    return tuple(found)

@@ -1,0 +1,47 @@
+"""Everything that the trials of one worker have in common."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import cast
+
+from optuna_tuner.contracts import Benchmark, Deployer, Engine, Kinds, Plugin
+from optuna_tuner.spec.study import Part, StudySpec
+from optuna_tuner.store.store import Store
+from optuna_tuner.values import Model, Slot
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parts:
+    """The three plugins of a study, made from its options."""
+
+    engine: Engine
+    deployer: Deployer
+    benchmark: Benchmark
+
+
+def assemble(spec: StudySpec, kinds: Kinds) -> Parts:
+    """Make the study's plugins. Raises UnknownPluginError where a kind is not installed on this machine."""
+    return Parts(
+        engine=cast("Engine", _make(kinds, "engines", spec.engine)),
+        deployer=cast("Deployer", _make(kinds, "deployers", spec.deployer)),
+        benchmark=cast("Benchmark", _make(kinds, "benchmarks", spec.benchmark)),
+    )
+
+
+def _make(kinds: Kinds, group: str, part: Part) -> Plugin:
+    plugin = kinds.plugin(group, part.kind)
+    return plugin(plugin.Options.model_validate(dict(part.options)))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Setting:
+    """What a worker needs to run the trials of its study on its slot."""
+
+    study_id: str
+    worker_id: str
+    spec: StudySpec
+    parts: Parts
+    model: Model
+    slot: Slot
+    store: Store

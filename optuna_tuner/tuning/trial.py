@@ -1,0 +1,99 @@
+"""One trial, from its parameters to its outcome."""
+
+from __future__ import annotations
+
+import math
+import zlib
+from collections.abc import Callable
+from threading import Event
+
+import optuna
+
+from optuna_tuner.clock import Deadline
+from optuna_tuner.contracts import Target
+from optuna_tuner.errors import RejectedError, StoppedError, TrialError
+from optuna_tuner.spec.rules import broken
+from optuna_tuner.store.records import Outcome
+from optuna_tuner.tuning.deployment import Server, deployed, watched
+from optuna_tuner.tuning.journal import Journal
+from optuna_tuner.tuning.setting import Setting
+from optuna_tuner.tuning.verdict import ended, failed, pruned, scored
+from optuna_tuner.values import Cause, Params, Phase, Scalar
+
+GiveUp = Callable[[Journal], None]  # raises optuna.TrialPruned when the trial is hopeless
+
+
+def run_trial(setting: Setting, params: Params, journal: Journal, give_up_if_hopeless: GiveUp, stop: Event) -> None:
+    """Deploy one configuration and measure it level by level on one warm server; the journal keeps what it gave.
+
+    Raises TrialError, optuna.TrialPruned or StoppedError.
+    """
+    reject_known_bad(setting, params)
+    launch = setting.parts.engine.render(setting.model, params, setting.slot)
+    with deployed(setting, launch, journal, stop) as server, watched(server, stop) as server_ended:
+        read_back(server, journal)
+        warm_up(server, journal, server_ended)
+        with journal.phase(Phase.BENCHMARK):
+            deadline = Deadline.after(setting.spec.limits.benchmark_s, server_ended)
+            for measurement in setting.parts.benchmark.run(target(server, journal), deadline):
+                journal.keep(measurement)
+                give_up_if_hopeless(journal)
+
+
+def outcome_of_trial(
+    setting: Setting, params: Params, journal: Journal, give_up_if_hopeless: GiveUp, stop: Event
+) -> Outcome:
+    """Run one trial and judge it; whatever happens to the trial becomes an outcome."""
+    goals = setting.spec.goals
+    try:
+        run_trial(setting, params, journal, give_up_if_hopeless, stop)
+        outcome = scored(goals, journal.measurements)
+    except optuna.TrialPruned:
+        outcome = pruned(goals, journal.measurements)
+    except TrialError as error:
+        outcome = failed(goals, error)
+    except StoppedError as error:
+        outcome = ended(Cause.STOPPED, str(error))
+    return journal.complete(outcome)
+
+
+def reject_known_bad(setting: Setting, params: Params) -> None:
+    """Raise RejectedError where a rule of the study or of the engine knows that this cannot work."""
+    rule = broken(setting.spec.rules, setting.spec.values(params))
+    if rule is not None:
+        raise RejectedError(f"rule: {rule.forbid}" + (f" ({rule.because})" if rule.because else ""))
+    reason = setting.parts.engine.reject(params, setting.slot)
+    if reason is not None:
+        raise RejectedError(reason)
+
+
+def read_back(server: Server, journal: Journal) -> None:
+    """Keep what the server resolved its flags to."""
+    log = server.setting.parts.deployer.log(server.handle)
+    resolved = server.setting.parts.engine.effective_config(server.endpoint, log)
+    journal.effective_config = {name: value for name, value in resolved.items() if _is_storable(value)}
+
+
+def _is_storable(value: Scalar) -> bool:
+    return not isinstance(value, float) or math.isfinite(value)
+
+
+def warm_up(server: Server, journal: Journal, server_ended: Event) -> None:
+    """Bring the server to its working temperature."""
+    with journal.phase(Phase.WARM_UP):
+        deadline = Deadline.after(server.setting.spec.limits.warm_up_s, server_ended)
+        server.setting.parts.benchmark.warm_up(target(server, journal), deadline)
+
+
+def target(server: Server, journal: Journal) -> Target:
+    """What the benchmark shall load. The seed is the attempt's own: no two attempts share prompts."""
+    setting = server.setting
+    return Target(
+        endpoint=server.endpoint,
+        model=setting.model,
+        folder=journal.folder,
+        seed=zlib.crc32(journal.attempt.id.encode()),
+        slo=setting.spec.goals.request_slo.value(),
+        success_rate=setting.spec.limits.success_rate,
+        slot=setting.slot,
+    )

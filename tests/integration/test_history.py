@@ -1,0 +1,194 @@
+"""Optuna's history against our own tables, cut at the worst moments."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from threading import Barrier
+
+import optuna
+import pytest
+from sqlalchemy.exc import OperationalError
+
+from optuna_tuner.spec.study import Pruner, StudySpec
+from optuna_tuner.store.records import AttemptRecord, Outcome, StudyRecord, Verdict, WorkerRecord
+from optuna_tuner.store.store import Store
+from optuna_tuner.tuning.history import History
+from optuna_tuner.tuning.journal import Journal
+from optuna_tuner.tuning.study import create_or_resume
+from optuna_tuner.values import Cause, Load, Measurement, Slot
+
+SPEC = StudySpec.model_validate(
+    {
+        "name": "history",
+        "model": {"name": "m"},
+        "engine": {"kind": "fake"},
+        "benchmark": {"kind": "http"},
+        "space": {"a": {"type": "int", "low": 0, "high": 10}},
+        "goals": {"objectives": [{"metric": "output_throughput_tok_s", "direction": "maximize"}]},
+        "budget": {"trials": 5},
+    }
+)
+GOOD = Outcome(
+    verdict=Verdict.COMPLETE, values=(7.0,), constraints={"server runs": 0.0}, metrics={"output_throughput_tok_s": 7.0}
+)
+BAD = Outcome(verdict=Verdict.PRUNED, constraints={"server runs": 1.0}, cause=Cause.CRASHED, reason="boom")
+LOST = Outcome(verdict=Verdict.FAIL, cause=Cause.WORKER_LOST, reason="gone")
+STOPPED = Outcome(verdict=Verdict.FAIL, cause=Cause.STOPPED)
+
+
+@pytest.fixture
+def record(store: Store) -> StudyRecord:
+    return create_or_resume(store, SPEC)
+
+
+@pytest.fixture
+def me(store: Store, record: StudyRecord) -> WorkerRecord:
+    slot = Slot(name="s", host="h", cores=(0,))
+    return store.workers.register(study_id=record.id, slot=slot, host="h", boot_id="b", pid=1, pid_start=1.0)
+
+
+@pytest.fixture
+def claim(store: Store, record: StudyRecord, me: WorkerRecord) -> Callable[[], AttemptRecord]:
+    def claimed() -> AttemptRecord:
+        attempt = store.attempts.claim(record.id, me.id, baseline=True)
+        assert attempt is not None
+        return attempt
+
+    return claimed
+
+
+def trials(store: Store) -> list[optuna.trial.FrozenTrial]:
+    return optuna.load_study(study_name="history", storage=store.optuna_storage()).trials
+
+
+def test_an_outcome_is_told_once_by_whoever_comes_first(
+    store: Store, record: StudyRecord, me: WorkerRecord, claim: Callable[[], AttemptRecord]
+) -> None:
+    history, other = History(store, record, SPEC), History(store, record, SPEC)
+    attempt = claim()
+    history.ask(attempt)
+    assert store.attempts.end(attempt.id, me.id, GOOD, retry=False)
+    other.tell()
+    history.tell()
+    (trial,) = trials(store)
+    assert (trial.state.name, trial.values, trial.constraints) == ("COMPLETE", [7.0], {"server runs": 0.0})
+    assert (trial.user_attrs["kind"], trial.user_attrs["output_throughput_tok_s"]) == ("baseline", 7.0)
+
+
+def test_a_teller_that_dies_half_way_is_followed_by_one_that_finishes(
+    store: Store, record: StudyRecord, me: WorkerRecord, claim: Callable[[], AttemptRecord]
+) -> None:
+    history = History(store, record, SPEC)
+    attempt = claim()
+    live, _ = history.ask(attempt)
+    store.attempts.end(attempt.id, me.id, BAD, retry=False)
+    live.set_constraint("server runs", 1.0)  # as far as the first teller came
+    live.set_user_attr("cause", "crashed")
+    history.tell()
+    (trial,) = trials(store)
+    assert (trial.state.name, trial.constraints, trial.user_attrs["reason"]) == ("PRUNED", {"server runs": 1.0}, "boom")
+    assert store.attempts.untold(record.id) == ()
+
+
+def test_a_trial_that_optuna_made_and_nobody_noted_is_ended_before_the_next_one(
+    store: Store, record: StudyRecord, claim: Callable[[], AttemptRecord]
+) -> None:
+    optuna.load_study(study_name="history", storage=store.optuna_storage()).ask()  # its worker died here
+    History(store, record, SPEC).ask(claim())
+    stray, mine = trials(store)
+    assert (stray.state.name, stray.user_attrs["cause"]) == ("FAIL", "worker_lost")
+    assert (mine.state.name, mine.number) == ("RUNNING", 1)
+
+
+def test_the_same_parameters_are_tried_again_as_a_trial_of_their_own(
+    store: Store, record: StudyRecord, me: WorkerRecord, claim: Callable[[], AttemptRecord]
+) -> None:
+    history = History(store, record, SPEC)
+    baseline = claim()
+    history.ask(baseline)
+    store.attempts.end(baseline.id, me.id, GOOD, retry=False)
+    first = claim()
+    _, params = history.ask(first)
+    store.attempts.end(first.id, me.id, LOST, retry=True)
+    history.tell()
+    again = claim()
+    _, repeated = history.ask(again)
+    assert (again.retry_of, repeated) == (first.id, params)
+    _, failed, running = trials(store)
+    assert (failed.state.name, running.state.name) == ("FAIL", "RUNNING")
+    assert (running.params, running.user_attrs["retry_of"]) == (failed.params, 1)
+    assert store.studies.by_id(record.id).reserved == 2
+
+
+def test_a_trial_that_a_user_failed_in_the_dashboard_stays_failed(
+    store: Store, record: StudyRecord, me: WorkerRecord, claim: Callable[[], AttemptRecord]
+) -> None:
+    history = History(store, record, SPEC)
+    attempt = claim()
+    live, _ = history.ask(attempt)
+    live.study.tell(live, state=optuna.trial.TrialState.FAIL)
+    store.attempts.end(attempt.id, me.id, GOOD, retry=False)
+    history.tell()
+    assert trials(store)[0].state.name == "FAIL"
+
+
+def test_a_try_that_was_interrupted_before_it_was_asked_loses_no_parameters(
+    store: Store, record: StudyRecord, me: WorkerRecord, claim: Callable[[], AttemptRecord]
+) -> None:
+    history = History(store, record, SPEC)
+    store.attempts.end(claim().id, me.id, LOST, retry=False)  # the baseline
+    first = claim()
+    _, params = history.ask(first)
+    store.attempts.end(first.id, me.id, LOST, retry=True)
+    store.attempts.end(claim().id, me.id, STOPPED, retry=True, count_try=False)
+    history.ask(claim())
+    assert [trial.params for trial in trials(store)] == [params.flags, params.flags]
+
+
+class Blip:
+    """An Optuna storage whose next report meets a database that is busy for a moment."""
+
+    def __init__(self, storage: optuna.storages.BaseStorage, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.report, self.met = storage.set_trial_intermediate_value, 0
+        monkeypatch.setattr(storage, "set_trial_intermediate_value", self)
+
+    def __call__(self, trial_id: int, step: int, value: float) -> None:
+        self.met += 1
+        if self.met == 1:
+            raise OperationalError("INSERT", {}, BusyError(), connection_invalidated=True)
+        self.report(trial_id, step, value)
+
+
+class BusyError(Exception):
+    """What a driver raises."""
+
+
+def test_a_database_that_is_away_for_a_moment_costs_no_trial_between_two_load_levels(
+    store: Store,
+    record: StudyRecord,
+    claim: Callable[[], AttemptRecord],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    history = History(store, record, SPEC.model_copy(update={"pruner": Pruner(kind="median")}))
+    attempt = claim()
+    trial, _ = history.ask(attempt)
+    journal = Journal(store, attempt, tmp_path)
+    journal.keep(Measurement(load=Load(value=1), metrics={"output_throughput_tok_s": 7.0}))
+    blip = Blip(trial.storage, monkeypatch)
+    history.give_up(trial)(journal)
+    assert (blip.met, trials(store)[0].intermediate_values) == (2, {1: 7.0})
+
+
+def test_all_who_start_the_same_new_study_at_once_share_it(store: Store) -> None:
+    together = Barrier(6)
+
+    def start(_: int) -> str:
+        with Store.open(store.url) as own:
+            together.wait()
+            return create_or_resume(own, SPEC).id
+
+    with ThreadPoolExecutor(6) as pool:
+        assert len(set(pool.map(start, range(6)))) == 1
