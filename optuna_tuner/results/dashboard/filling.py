@@ -1,0 +1,128 @@
+"""Writes into Optuna's history what makes the dashboard useful: attributes, notes, figures, artifacts.
+
+What is there already is not written again, so that filling twice costs one read. Only attributes of the study are
+written, where the dashboard looks too: Optuna allows no others once a trial has ended.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING
+
+from optuna.storages import BaseStorage
+from optuna.study import StudyDirection
+from optuna.study.study import _SYSTEM_ATTR_METRIC_NAMES
+from optuna.trial import FrozenTrial
+from optuna_dashboard._custom_plot_data import SYSTEM_ATTR_PLOT_DATA, get_plotly_graph_objects, save_graph_object_json
+from optuna_dashboard._note import get_note_from_system_attrs, save_note_with_version
+from optuna_dashboard.artifact._backend import DASHBOARD_ARTIFACTS_ATTR_PREFIX
+
+from optuna_tuner.results import figures
+from optuna_tuner.results.dashboard.notes import is_ours, study_note, trial_note
+from optuna_tuner.results.dashboard.shelf import Shelf
+from optuna_tuner.results.importance import importance_of
+from optuna_tuner.results.views import ACTIVE, StudyView
+from optuna_tuner.values import Json
+
+if TYPE_CHECKING:
+    from plotly.graph_objects import Figure
+
+
+class _Page:
+    """One study's attributes in Optuna's history: read once, written where they differ."""
+
+    def __init__(self, storage: BaseStorage, name: str) -> None:
+        self.storage = storage
+        self.id = storage.get_study_id_from_name(name)
+        self.system = storage.get_study_system_attrs(self.id)
+        self.user = storage.get_study_user_attrs(self.id)
+
+    def say(self, name: str, value: Json) -> None:
+        """A user attribute."""
+        if self.user.get(name) != value:
+            self.storage.set_study_user_attr(self.id, name, value)
+
+    def name_values(self, metrics: list[str]) -> None:
+        """What the objective values are called."""
+        if self.system.get(_SYSTEM_ATTR_METRIC_NAMES) != metrics:
+            self.storage.set_study_system_attr(self.id, _SYSTEM_ATTR_METRIC_NAMES, metrics)
+
+    def note(self, trial_id: int | None, body: str) -> None:
+        """The note of a trial, or of the study; a user's own is left alone."""
+        present = get_note_from_system_attrs(self.system, trial_id)
+        if present["body"] != body and is_ours(present["body"]):
+            save_note_with_version(self.storage, self.id, trial_id, present["version"] + 1, body)
+
+    def draw(self, name: str, figure_json: str) -> None:
+        """A figure."""
+        if get_plotly_graph_objects(self.system).get(name) != figure_json:
+            save_graph_object_json(self.storage, self.id, f"{SYSTEM_ATTR_PLOT_DATA}{name}:", figure_json)
+
+    def attach(self, trial_id: int, artifact_id: str, meta: str) -> None:
+        """An artifact of a trial."""
+        key = f"{DASHBOARD_ARTIFACTS_ATTR_PREFIX}{trial_id}:{artifact_id}"
+        if self.system.get(key) != meta:
+            self.storage.set_study_system_attr(self.id, key, meta)
+
+
+def fill(storage: BaseStorage, study: StudyView, shelf: Shelf) -> None:
+    """Bring one study's pages in the dashboard up to date. Idempotent; `storage` must be able to write.
+
+    Raises KeyError when Optuna has no study of this name.
+    """
+    page = _Page(storage, study.name)
+    told = {trial.number: trial for trial in storage.get_all_trials(page.id, deepcopy=False)}
+    page.name_values([objective.metric for objective in study.spec.goals.objectives])
+    for name, value in _attributes(study).items():
+        page.say(name, value)
+    best = study.best.trial
+    page.note(None, study_note(study, shelf.command(study.id, best.attempt_id) if best else ""))
+    for name, figure in _figures(study, list(told.values())).items():
+        page.draw(name, str(figure.to_json()))
+    for trial in study.trials:
+        if trial.number in told and trial.state not in ACTIVE:
+            trial_id = told[trial.number]._trial_id  # noqa: SLF001  by which the dashboard knows it
+            page.note(trial_id, trial_note(study, trial))
+            for exhibit in shelf.exhibits(study.id, trial.attempt_id):
+                page.attach(trial_id, exhibit.id, exhibit.meta())
+
+
+def _attributes(study: StudyView) -> dict[str, Json]:
+    """What the study's page shows in its table of attributes."""
+    spec, best = study.spec, study.best.trial
+    known: dict[str, Json] = {
+        "state": study.state.value,
+        "engine": spec.engine.kind,
+        "engine_version": str(spec.engine.options.get("version") or ""),
+        "model": spec.model.name,
+        "benchmark": spec.benchmark.kind,
+        "hosts": ", ".join(sorted({trial.host for trial in study.trials if trial.host})),
+        "slots": ", ".join(sorted({trial.slot for trial in study.trials if trial.slot})),
+        "slo": "; ".join(constraint.name for constraint in spec.goals.constraints),
+        "best_trial": best.number if best else None,
+        "gain": study.comparison.text,
+        "spec_sha256": hashlib.sha256(spec.model_dump_json().encode()).hexdigest(),
+    }
+    return {name: value for name, value in known.items() if value not in {"", None}}
+
+
+def _figures(study: StudyView, told: list[FrozenTrial]) -> dict[str, Figure]:
+    """All figures by their ids in the page."""
+    drawn: dict[str, Figure] = {}
+    for place, objective in enumerate(study.spec.goals.objectives):
+        drawn[f"history-{place}"] = figures.history(study, place)
+        found = importance_of(told, _directions(study), place)
+        if found.shares:
+            drawn[f"importance-{place}"] = figures.importance(found, objective.metric)
+    for metric in figures.LOAD_METRICS:
+        if any(metric in level.metrics for trial in study.trials for level in trial.measurements):
+            drawn[f"load-{metric}"] = figures.load_curves(study, metric)
+    if study.causes:
+        drawn["causes"] = figures.causes(study)
+    if any(trial.phases_s for trial in study.trials):
+        drawn["phases"] = figures.phase_times(study)
+    return drawn
+
+
+def _directions(study: StudyView) -> list[StudyDirection]:
+    return [StudyDirection[objective.direction.upper()] for objective in study.spec.goals.objectives]

@@ -1,0 +1,190 @@
+"""Plain rows and documents for tables, CSV, JSON and YAML. Column names are stable; drawing is the caller's."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from optuna_tuner.results.best import value_of
+from optuna_tuner.results.diff import flag_changes
+from optuna_tuner.results.trials import TrialView
+from optuna_tuner.results.views import StudyView
+from optuna_tuner.values import Json, Scalar
+
+TRIAL_COLUMNS = ("number", "kind", "state", "cause", "level", "duration_s", "tries", "worker")
+STUDY_COLUMNS = (
+    "name",
+    "state",
+    "engine",
+    "model",
+    "trials",
+    "budget",
+    "feasible",
+    "failed",
+    "best",
+    "gain",
+    "created",
+)
+
+Cell = Scalar | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Table:
+    """Columns and rows of plain values; None is "not known"."""
+
+    columns: tuple[str, ...]
+    rows: tuple[tuple[Cell, ...], ...]
+
+    def documents(self) -> list[dict[str, Cell]]:
+        """One mapping a row, ready for JSON and YAML."""
+        return [dict(zip(self.columns, row, strict=True)) for row in self.rows]
+
+    def csv(self) -> str:
+        """The table as RFC 4180 CSV with a header. Cells that a spreadsheet would run as a formula are quoted by '."""
+        text = io.StringIO()
+        writer = csv.writer(text)
+        writer.writerow(self.columns)
+        writer.writerows([_harmless(cell) for cell in row] for row in self.rows)
+        return text.getvalue()
+
+
+def _harmless(cell: Cell) -> Cell:
+    return f"'{cell}" if isinstance(cell, str) and cell.startswith(("=", "+", "-", "@", "\t", "\r")) else cell
+
+
+def trial_table(study: StudyView) -> Table:
+    """One row a trial: the fixed columns, then one for each objective, then `params.<name>` in the space's order."""
+    objectives, space = study.spec.goals.objectives, tuple(study.spec.space)
+    rows = []
+    for trial in study.trials:
+        values = tuple(value_of(trial, place, objective) for place, objective in enumerate(objectives))
+        rows.append((*_trial_cells(trial), *values, *(trial.params.get(name) for name in space)))
+    names = (*(objective.metric for objective in objectives), *(f"params.{name}" for name in space))
+    return Table(columns=(*TRIAL_COLUMNS, *names), rows=tuple(rows))
+
+
+def _trial_cells(trial: TrialView) -> tuple[Cell, ...]:
+    return (
+        trial.number,
+        trial.kind.value,
+        trial.state.value,
+        trial.cause.value if trial.cause else None,
+        trial.level or None,
+        _rounded(trial.duration_s),
+        trial.tries,
+        trial.slot or trial.worker or None,
+    )
+
+
+def study_table(studies: Sequence[StudyView]) -> Table:
+    """One row a study, in the order given."""
+    return Table(columns=STUDY_COLUMNS, rows=tuple(_study_cells(study) for study in studies))
+
+
+def _study_cells(study: StudyView) -> tuple[Cell, ...]:
+    best = study.best.trial
+    return (
+        study.name,
+        study.state.value,
+        study.spec.engine.kind,
+        study.spec.model.name,
+        study.spent,
+        study.budget,
+        study.counts.feasible,
+        study.counts.failed,
+        best.values[0] if best else None,
+        study.comparison.share,
+        study.created.isoformat(timespec="seconds"),
+    )
+
+
+def study_document(study: StudyView) -> dict[str, Json]:
+    """All that is known of a study, for JSON and YAML. Key names are stable; durations in seconds."""
+    counts = study.counts
+    return {
+        "name": study.name,
+        "description": study.spec.description,
+        "engine": study.spec.engine.kind,
+        "model": study.spec.model.name,
+        "state": study.state.value,
+        "desired": study.desired.value,
+        "budget": study.budget,
+        "spent": study.spent,
+        "counts": {name: getattr(counts, name) for name in counts.__slots__},
+        "causes": {cause.value: count for cause, count in study.causes.items()},
+        "objectives": [objective.model_dump() for objective in study.spec.goals.objectives],
+        "constraints": [constraint.name for constraint in study.spec.goals.constraints],
+        "best": best_document(study),
+        "baseline": trial_document(study.baseline) if study.baseline else None,
+        "workers": study.workers,
+        "created": _time(study.created),
+        "elapsed_s": _rounded(study.elapsed_s),
+        "eta_s": _rounded(study.eta_s),
+        "trials": [trial_document(trial) for trial in study.trials],
+    }
+
+
+def best_document(study: StudyView) -> dict[str, Json]:
+    """The best trials, the gain over the baseline, and the flags to take home."""
+    best = study.best.trial
+    rows = flag_changes(study.spec.fixed_flags, best.params) if best else ()
+    return {
+        "text": study.best.text,
+        "trials": [trial_document(trial) for trial in study.best.trials],
+        "gain": study.comparison.text,
+        "gains": [
+            {"metric": gain.metric, "best": gain.best, "baseline": gain.baseline, "share": gain.share}
+            for gain in study.comparison.gains
+        ],
+        "flags": [{"flag": row.flag, "default": row.default, "best": row.best} for row in rows],
+    }
+
+
+def trial_document(trial: TrialView) -> dict[str, Json]:
+    """All that is known of a trial, for JSON and YAML. Key names are stable."""
+    return {
+        "number": trial.number,
+        "kind": trial.kind.value,
+        "state": trial.state.value,
+        "feasible": trial.feasible,
+        "phase": trial.phase.value if trial.phase else None,
+        "params": _plain(trial.params),
+        "values": list(trial.values),
+        "constraints": _plain(trial.constraints),
+        "cause": trial.cause.value if trial.cause else None,
+        "reason": trial.reason,
+        "advice": trial.advice,
+        "level": trial.level,
+        "metrics": _plain(trial.metrics),
+        "levels": [
+            {"load": str(measurement.load), "metrics": _plain(measurement.metrics), "report": measurement.report}
+            for measurement in trial.measurements
+        ],
+        "phases_s": {phase.value: _rounded(seconds) for phase, seconds in trial.phases_s.items()},
+        "effective_config": _plain(trial.effective_config),
+        "attempt": trial.attempt_id,
+        "retry_of": trial.retry_of,
+        "tries": trial.tries,
+        "worker": trial.worker,
+        "host": trial.host,
+        "slot": trial.slot,
+        "started": _time(trial.started),
+        "ended": _time(trial.ended),
+        "duration_s": _rounded(trial.duration_s),
+    }
+
+
+def _plain(values: Mapping[str, Scalar]) -> dict[str, Json]:
+    return dict(values)
+
+
+def _rounded(seconds: float | None) -> float | None:
+    return None if seconds is None else round(seconds, 3)
+
+
+def _time(moment: datetime | None) -> str | None:
+    return moment.isoformat(timespec="milliseconds") if moment else None

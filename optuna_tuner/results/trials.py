@@ -1,0 +1,145 @@
+"""One trial as people read it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+from optuna_tuner.store.records import (
+    AttemptKind,
+    AttemptRecord,
+    AttemptState,
+    Outcome,
+    Verdict,
+    WorkerRecord,
+)
+from optuna_tuner.values import Blame, Cause, Measurement, Phase, Scalar
+
+NOTHING = Outcome(verdict=Verdict.FAIL)
+
+
+class TrialState(StrEnum):
+    """How a trial stands, in one word."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    FEASIBLE = "feasible"  # it ran and keeps every constraint
+    INFEASIBLE = "infeasible"  # the configuration's fault: it broke a constraint, crashed or was rejected
+    PRUNED = "pruned"  # given up: it was behind the trials before it
+    FAILED = "failed"  # the machine's fault; its parameters are tried again, a bounded number of times
+    STOPPED = "stopped"  # somebody asked for its end
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrialView:
+    """One attempt, flat and in words. `params` holds the sampled flags and variables, not the fixed ones."""
+
+    number: int | None
+    kind: AttemptKind
+    state: TrialState
+    verdict: Verdict | None  # what Optuna was or will be told; None before the end
+    phase: Phase | None
+    params: Mapping[str, Scalar]
+    values: tuple[float, ...]
+    constraints: Mapping[str, float]
+    cause: Cause | None
+    reason: str
+    level: str
+    metrics: Mapping[str, float]
+    measurements: tuple[Measurement, ...]
+    phases_s: Mapping[Phase, float]
+    effective_config: Mapping[str, Scalar]
+    worker: str
+    host: str
+    slot: str
+    attempt_id: str
+    retry_of: str | None
+    tries: int
+    started: datetime | None
+    ended: datetime | None
+
+    @property
+    def feasible(self) -> bool:
+        """Whether it may be shown as a best trial."""
+        return self.state is TrialState.FEASIBLE
+
+    @property
+    def advice(self) -> str:
+        """What to conclude from its cause; empty when nothing went wrong."""
+        return self.cause.advice if self.cause else ""
+
+    @property
+    def duration_s(self) -> float | None:
+        """Seconds from the claim to the end; None before the end."""
+        return (self.ended - self.started).total_seconds() if self.started and self.ended else None
+
+    @property
+    def excess(self) -> float:
+        """Sum of the relative violations of its constraints, dimensionless; zero is feasible."""
+        return sum(max(0.0, value) for value in self.constraints.values())
+
+    @property
+    def name(self) -> str:
+        """How it is called in a sentence."""
+        return f"trial {self.number}" if self.number is not None else "a trial without a number"
+
+
+def trial_views(
+    attempts: Sequence[AttemptRecord], workers: Mapping[str, WorkerRecord] | None = None
+) -> tuple[TrialView, ...]:
+    """All attempts, by Optuna's number; those that wait for a number come last, the oldest first."""
+    order = sorted(attempts, key=lambda attempt: math.inf if attempt.number is None else attempt.number)
+    return tuple(trial_view(attempt, (workers or {}).get(attempt.worker_id or "")) for attempt in order)
+
+
+def trial_view(attempt: AttemptRecord, worker: WorkerRecord | None = None) -> TrialView:
+    """One attempt; the worker's record adds its host and slot."""
+    outcome = attempt.outcome or NOTHING
+    params: dict[str, Scalar] = {**attempt.params.flags, **attempt.params.env} if attempt.params else {}
+    return TrialView(
+        number=attempt.number,
+        kind=attempt.kind,
+        state=_state(attempt),
+        verdict=attempt.outcome.verdict if attempt.outcome else None,
+        phase=attempt.phase if attempt.state is AttemptState.RUNNING else None,
+        params=params,
+        values=outcome.values,
+        constraints=outcome.constraints,
+        cause=outcome.cause,
+        reason=outcome.reason,
+        level=outcome.level,
+        metrics=outcome.metrics,
+        measurements=outcome.measurements,
+        phases_s=outcome.phases_s,
+        effective_config=outcome.effective_config,
+        worker=attempt.worker_id or "",
+        host=worker.host if worker else "",
+        slot=worker.slot.name if worker else "",
+        attempt_id=attempt.id,
+        retry_of=attempt.retry_of,
+        tries=attempt.tries,
+        started=attempt.claimed_at,
+        ended=attempt.ended_at,
+    )
+
+
+def _state(attempt: AttemptRecord) -> TrialState:
+    if attempt.state is AttemptState.QUEUED:
+        return TrialState.QUEUED
+    if attempt.state is AttemptState.RUNNING:
+        return TrialState.RUNNING
+    return _ended(attempt.outcome or NOTHING)
+
+
+def _ended(outcome: Outcome) -> TrialState:
+    if outcome.verdict is Verdict.FAIL:
+        asked_for = outcome.cause is not None and outcome.cause.blame is Blame.NOBODY
+        return TrialState.STOPPED if asked_for else TrialState.FAILED
+    if outcome.verdict is Verdict.PRUNED:
+        return TrialState.PRUNED if outcome.cause is Cause.PRUNED else TrialState.INFEASIBLE
+    sound = bool(outcome.values) and all(math.isfinite(value) for value in outcome.values)
+    kept = outcome.cause is None and all(value <= 0 for value in outcome.constraints.values())
+    return TrialState.FEASIBLE if sound and kept else TrialState.INFEASIBLE

@@ -1,0 +1,149 @@
+"""A study as people read it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+from optuna_tuner.results.best import Best, Comparison, baseline_of, best_of, compare
+from optuna_tuner.results.trials import TrialState, TrialView, trial_view, trial_views
+from optuna_tuner.spec.study import StudySpec
+from optuna_tuner.store.records import AttemptRecord, Desired, StudyRecord, Verdict, WorkerRecord
+from optuna_tuner.values import Cause
+
+__all__ = ["Counts", "StudyState", "StudyView", "TrialState", "TrialView", "study_view", "trial_view", "trial_views"]
+
+ACTIVE = (TrialState.QUEUED, TrialState.RUNNING)
+
+
+class StudyState(StrEnum):
+    """How a study stands, in one word."""
+
+    WAITING = "waiting"  # wanted, but no worker is there
+    RUNNING = "running"
+    PAUSING = "pausing"  # no more trials are started; some still run
+    PAUSED = "paused"
+    STOPPING = "stopping"  # running trials may end
+    STOPPED = "stopped"
+    CANCELLING = "cancelling"  # running trials are being ended
+    CANCELLED = "cancelled"
+    DONE = "done"  # the budget is spent
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Counts:
+    """How many trials ended how. `feasible` is a part of `complete`."""
+
+    complete: int
+    feasible: int
+    pruned: int
+    failed: int
+    running: int
+    queued: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StudyView:
+    """One study with its trials, its best, its baseline and the gain between them. Durations in seconds."""
+
+    id: str
+    spec: StudySpec
+    desired: Desired
+    state: StudyState
+    budget: int
+    spent: int  # trials of the budget that ended
+    counts: Counts
+    causes: Mapping[Cause, int]  # most frequent first
+    trials: tuple[TrialView, ...]
+    best: Best
+    baseline: TrialView | None
+    comparison: Comparison
+    workers: int
+    created: datetime
+    elapsed_s: float
+    eta_s: float | None
+
+    @property
+    def name(self) -> str:
+        """The study's name."""
+        return self.spec.name
+
+
+def study_view(
+    record: StudyRecord,
+    spec: StudySpec,
+    attempts: Sequence[AttemptRecord],
+    workers: Sequence[WorkerRecord],
+    now: datetime,
+) -> StudyView:
+    """Everything that is known of a study at `now`. `workers` are all that it ever had; the retired ones have ended."""
+    trials = trial_views(attempts, {worker.id: worker for worker in workers})
+    alive = sum(not worker.retired for worker in workers)
+    active = sum(trial.state in ACTIVE for trial in trials)
+    spent = max(0, record.reserved - active)
+    state = _state(record, trials, alive)
+    best = best_of(trials, spec.goals.objectives)
+    baseline = baseline_of(trials)
+    return StudyView(
+        id=record.id,
+        spec=spec,
+        desired=record.desired,
+        state=state,
+        budget=record.budget,
+        spent=spent,
+        counts=_counts(trials),
+        causes=dict(Counter(trial.cause for trial in trials if trial.cause).most_common()),
+        trials=trials,
+        best=best,
+        baseline=baseline,
+        comparison=compare(best, baseline, spec.goals.objectives),
+        workers=alive,
+        created=record.created_at,
+        elapsed_s=_elapsed_s(record.created_at, trials, now, running=state is StudyState.RUNNING),
+        eta_s=_eta_s(trials, record.budget - spent, alive) if state is StudyState.RUNNING else None,
+    )
+
+
+def _state(record: StudyRecord, trials: Sequence[TrialView], alive: int) -> StudyState:
+    running = any(trial.state is TrialState.RUNNING for trial in trials)
+    active = any(trial.state in ACTIVE for trial in trials)
+    if record.reserved >= record.budget and not active:
+        return StudyState.DONE
+    match record.desired:
+        case Desired.PAUSE:
+            return StudyState.PAUSING if running else StudyState.PAUSED
+        case Desired.STOP:
+            return StudyState.STOPPING if running else StudyState.STOPPED
+        case Desired.CANCEL:
+            return StudyState.CANCELLING if running else StudyState.CANCELLED
+        case Desired.RUN:
+            return StudyState.RUNNING if running or alive else StudyState.WAITING
+
+
+def _counts(trials: Sequence[TrialView]) -> Counts:
+    states = Counter(trial.state for trial in trials)
+    verdicts = Counter(trial.verdict for trial in trials)
+    return Counts(
+        complete=verdicts[Verdict.COMPLETE],
+        feasible=states[TrialState.FEASIBLE],
+        pruned=verdicts[Verdict.PRUNED],
+        failed=verdicts[Verdict.FAIL],
+        running=states[TrialState.RUNNING],
+        queued=states[TrialState.QUEUED],
+    )
+
+
+def _elapsed_s(created: datetime, trials: Sequence[TrialView], now: datetime, *, running: bool) -> float:
+    ended = [trial.ended for trial in trials if trial.ended]
+    last = now if running or not ended else max(ended)
+    return max(0.0, (last - created).total_seconds())
+
+
+def _eta_s(trials: Sequence[TrialView], left: int, alive: int) -> float | None:
+    durations = [trial.duration_s for trial in trials if trial.duration_s is not None]
+    if not durations:
+        return None
+    return sum(durations) / len(durations) * max(0, left) / max(1, alive)

@@ -1,0 +1,34 @@
+"""How numbers are said to people: short, with their unit, the same everywhere."""
+
+from __future__ import annotations
+
+from optuna_tuner.metrics import METRICS
+
+MINUTE_S = 60
+HOUR_S = 3600
+
+
+def number(value: float) -> str:
+    """Four significant digits, without an exponent where that is readable."""
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"  # noqa: PLR2004  four digits and more are grouped
+
+
+def percent(share: float) -> str:
+    """A signed share as percent: 0.234 is "+23.4 %"."""
+    return f"{share * 100:+.1f} %"
+
+
+def span(seconds: float) -> str:
+    """A duration in the largest unit that fits: "8.2 s", "3 min 20 s", "2 h 05 min"."""
+    if seconds < MINUTE_S:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    if whole < HOUR_S:
+        return f"{whole // MINUTE_S} min {whole % MINUTE_S:02d} s"
+    return f"{whole // HOUR_S} h {whole % HOUR_S // MINUTE_S:02d} min"
+
+
+def measured(metric: str, value: float) -> str:
+    """A metric's value with its unit, where the vocabulary knows the metric."""
+    unit = METRICS[metric].unit if metric in METRICS else "1"
+    return number(value) if unit == "1" else f"{number(value)} {unit}"

@@ -1,0 +1,116 @@
+"""What a person sees: the dashboard in a real browser."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+from threading import Thread
+from typing import TYPE_CHECKING
+
+import pytest
+from optuna.storages import RDBStorage
+
+from optuna_tuner.results.dashboard import DashboardStorage, dashboard_app, fill, make_server
+from optuna_tuner.results.dashboard.shelf import Shelf
+from optuna_tuner.results.views import study_view
+from optuna_tuner.testing.sample_study import BEGAN, sample_study
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Page
+
+CHROMIUM = Path("/usr/bin/chromium")
+QUIET = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
+PATIENCE_MS = 60_000
+
+playwright_api = pytest.importorskip("playwright.sync_api")
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(not CHROMIUM.exists(), reason="needs Debian's chromium"),
+    pytest.mark.timeout(240),
+]
+
+
+@pytest.fixture
+def url(tmp_path: Path) -> Iterator[str]:
+    storage = RDBStorage(f"sqlite:///{tmp_path / 'studies.db'}")
+    sample, folder = sample_study("llama on one GPU"), tmp_path / "artifacts" / "study-1" / "attempt-8"
+    folder.mkdir(parents=True)
+    argv = ["vllm", "serve", "tiny", "--max-num-seqs", "256", "--enable-prefix-caching"]
+    (folder / "launch.json").write_text(json.dumps({"body": {"argv": argv}}))
+    (folder / "server.log").write_text("INFO: Application startup complete.\n")
+    shelf = Shelf(tmp_path / "artifacts", lambda study_id, attempt_id: tmp_path / "artifacts" / study_id / attempt_id)
+    study = study_view(sample.record, sample.spec, sample.attempts, sample.workers, BEGAN + timedelta(hours=1))
+    sample.tell(storage)
+    application = dashboard_app(
+        DashboardStorage(storage, storage), shelf, lambda _study_id: fill(storage, study, shelf), "127.0.0.1"
+    )
+    with make_server(application, "127.0.0.1", 0) as server:
+        thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
+    storage.remove_session()
+    storage.engine.dispose()
+
+
+@pytest.fixture
+def page(url: str, tmp_path: Path) -> Iterator[Page]:
+    with playwright_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch_persistent_context(
+            tmp_path / "profile",
+            executable_path=CHROMIUM,
+            args=QUIET,
+            base_url=url,
+            viewport={"width": 1400, "height": 1000},
+        )
+        browser.set_default_timeout(PATIENCE_MS)
+        yield browser.new_page()
+        browser.close()
+
+
+def test_the_study_page_shows_the_feasible_best_and_our_figures(page: Page, tmp_path: Path) -> None:
+    page.goto("/dashboard/studies/1")
+    best = page.get_by_text("Best Trial (number=8)")
+    best.wait_for()
+    page.get_by_text("Where the time went").first.wait_for()
+    page.screenshot(path=tmp_path / "study.png", full_page=True)
+    assert page.get_by_text("Best Trial (number=3)").count() == 0
+
+
+def test_the_note_recommends_the_flags(page: Page, tmp_path: Path) -> None:
+    page.goto("/dashboard/studies/1/note")
+    page.get_by_role("heading", name="Recommended flags").wait_for()
+    page.screenshot(path=tmp_path / "note.png", full_page=True)
+    assert page.get_by_text("vllm serve tiny --max-num-seqs 256 --enable-prefix-caching").is_visible()
+    assert page.get_by_role("cell", name="out_of_memory_pool").is_visible()
+
+
+def test_the_trial_page_lists_its_files(page: Page, tmp_path: Path) -> None:
+    page.goto("/dashboard/studies/1/trials?numbers=8")
+    page.get_by_text("server.log").first.wait_for()
+    page.get_by_role("heading", name="Load levels").wait_for()
+    page.screenshot(path=tmp_path / "trial.png", full_page=True)
+    assert page.get_by_text("launch.json").first.is_visible()
+
+
+def test_no_page_asks_another_host_or_breaks(page: Page, url: str) -> None:
+    asked: list[str] = []
+    broken: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.on("pageerror", lambda error: broken.append(str(error)))
+    for path in ("", *(f"/studies/1{each}" for each in ("", "/analytics", "/trials", "/note", "/smartSelection"))):
+        page.goto(f"/dashboard{path}")
+        page.wait_for_load_state("networkidle")
+    assert [each for each in asked if not each.startswith((url, "data:", "blob:"))] == []
+    assert broken == []
