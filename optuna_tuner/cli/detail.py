@@ -1,0 +1,93 @@
+"""Everything about one study or one trial, for people. On stdout."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from optuna_tuner.cli.output import exact, kept, print_rows, settings, word
+from optuna_tuner.cli.panel import show_counts
+from optuna_tuner.cli.session import Session
+from optuna_tuner.home import artifacts_folder
+from optuna_tuner.results.wording import span
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from optuna_tuner.results.views import StudyView, TrialView
+    from optuna_tuner.values import Scalar
+
+
+def show_study(session: Session, view: StudyView) -> None:
+    """Print what a study is and where it stands."""
+    spec, goals = view.spec, view.spec.goals
+    wanted = [f"{objective.direction} {objective.metric}" for objective in goals.objectives]
+    facts = {
+        "study": view.name,
+        "description": spec.description,
+        "model": spec.model.name,
+        "engine": spec.engine.kind,
+        "fixed flags": settings(spec.fixed_flags),
+        "deployer": spec.deployer.kind,
+        "benchmark": spec.benchmark.kind,
+        "goals": "; ".join([*wanted, *(constraint.name for constraint in goals.constraints)]),
+        "space": ", ".join(spec.space),
+        "state": f"{view.state.value}, {view.workers} workers",
+        "trials": f"{view.spent} of {view.budget} in {span(view.elapsed_s)}",
+        "best": view.best.text,
+        "gain": view.comparison.text,
+    }
+    _facts(session, facts)
+    show_counts(session, view)
+
+
+def show_trial(session: Session, study: StudyView, trial: TrialView) -> None:
+    """Print what a trial was asked to be, what it became, and why it failed if it did."""
+    _facts(session, {**_trial_facts(trial), "files": str(artifacts_folder() / study.id / trial.attempt_id)})
+    _flags(session, {**study.spec.fixed_flags, **trial.params}, trial.effective_config)
+    # Without figures the amount of a violation is made up, so that the sampler learns; it says nothing to people.
+    rows = [(name, *kept(excess, measured=bool(trial.metrics))) for name, excess in trial.constraints.items()]
+    _section(session, "Constraints", ("constraint", "", ""), rows)
+    _levels(session, trial)
+    phases = [(phase.value, span(took)) for phase, took in trial.phases_s.items()]
+    _section(session, "Phases", ("phase", "took"), phases)
+
+
+def _trial_facts(trial: TrialView) -> Mapping[str, str]:
+    return {
+        "trial": f"{trial.number} ({trial.kind.value})",
+        "state": f"{trial.state.value}, {trial.phase.value}" if trial.phase else trial.state.value,
+        "cause": trial.cause.value if trial.cause else "",
+        "evidence": trial.reason,
+        "advice": trial.advice,
+        "values": ", ".join(exact(value) for value in trial.values),
+        "level": trial.level,
+        "started": trial.started.isoformat(sep=" ", timespec="seconds") if trial.started else "",
+        "took": "" if trial.duration_s is None else span(trial.duration_s),
+        "worker": " ".join(filter(None, (trial.worker, trial.host, trial.slot))),
+        "tries": f"{trial.tries}, after attempt {trial.retry_of}" if trial.retry_of else "",
+    }
+
+
+def _facts(session: Session, facts: Mapping[str, str]) -> None:
+    for name, fact in facts.items():
+        if fact:
+            session.out.print(f"{name + ':':<13} {fact}", soft_wrap=True)
+
+
+def _section(session: Session, title: str, columns: Sequence[str], rows: Sequence[tuple[Scalar | None, ...]]) -> None:
+    """A table under a title; nothing where there is nothing to tell."""
+    if rows:
+        session.out.print(f"\n{title}", style="bold")
+        print_rows(session, columns, rows)
+
+
+def _flags(session: Session, asked: Mapping[str, Scalar], effective: Mapping[str, Scalar]) -> None:
+    rows = [(name, word(asked.get(name)), word(effective.get(name))) for name in {**asked, **effective}]
+    _section(session, "Flags", ("flag", "asked", "the server says"), rows)
+
+
+def _levels(session: Session, trial: TrialView) -> None:
+    names = dict.fromkeys(name for level in trial.measurements for name in level.metrics)
+    rows = [(name, *(level.metrics.get(name) for level in trial.measurements)) for name in names]
+    loads = [str(level.load) for level in trial.measurements]
+    _section(session, "Metrics at each load level", ("metric", *loads), rows)

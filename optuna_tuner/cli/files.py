@@ -1,0 +1,134 @@
+"""Commands about study files: presets, init, validate, convert, schema, plugins."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from optuna_tuner.cli.command import command, pass_session
+from optuna_tuner.cli.output import document_option, dump
+from optuna_tuner.cli.session import Session
+from optuna_tuner.errors import Fault, SpecError
+
+STUDY_FILE = click.Path(exists=True, dir_okay=False, readable=True, path_type=Path)
+NEW_FILE = click.Path(dir_okay=False, allow_dash=True, path_type=Path)
+STDOUT = Path("-")
+DEFAULT_PRESET = "embedded"
+
+
+@command(example="optuna-tuner init\noptuna-tuner init llama.yaml --preset vllm")
+@click.argument("file", type=NEW_FILE, default="study.yaml")
+@click.option("--preset", default=DEFAULT_PRESET, show_default=True, help="Which one; see optuna-tuner presets.")
+@click.option("--force", is_flag=True, help="Overwrite the file if it is there.")
+@pass_session
+def init(session: Session, file: Path, preset: str, *, force: bool) -> None:
+    """Write a commented study file to start from.
+
+    It is called study.yaml, unless FILE says otherwise.
+    """
+    from optuna_tuner.spec.presets import preset_text  # noqa: PLC0415  only what reads presets pays for them
+
+    _write(file, preset_text(preset), force=force)
+    if file != STDOUT:
+        session.note(
+            f"Wrote {file}. Next:\n"
+            f"  optuna-tuner plan {file}\n"
+            f"  optuna-tuner run {file}\n"
+            f"  optuna-tuner schema {file.parent / 'study.schema.json'}   (your editor completes the file then)"
+        )
+
+
+@command(example="optuna-tuner presets\noptuna-tuner presets embedded")
+@click.argument("name", required=False)
+@pass_session
+def presets(session: Session, name: str | None) -> None:
+    """List the study files of the package, or print one."""
+    from optuna_tuner.cli.output import print_rows  # noqa: PLC0415  only the list needs it
+    from optuna_tuner.spec.presets import preset_names, preset_text  # noqa: PLC0415  only what reads presets pays
+
+    if name is not None:
+        click.echo(preset_text(name), nl=False)
+    else:
+        print_rows(session, ("preset", "is"), [(each, _summary(preset_text(each))) for each in preset_names()])
+
+
+@command(example="optuna-tuner validate study.yaml\noptuna-tuner validate studies/*.yaml")
+@click.argument("files", metavar="FILE...", nargs=-1, required=True, type=click.Path(path_type=Path))
+@pass_session
+def validate(session: Session, files: tuple[Path, ...]) -> None:
+    """Check study files; say all that is wrong, with its line.
+
+    Nothing is started. Exit code 2 when anything is wrong.
+    """
+    faults: list[Fault] = []
+    for file in files:
+        try:
+            spec = session.tuner.validate(file)
+        except SpecError as error:
+            faults.extend(error.faults)
+        else:
+            session.note(f'{file}: a good study, "{spec.name}"')
+    if faults:
+        raise SpecError(faults)
+
+
+@command(example="optuna-tuner convert task.json -o study.yaml")
+@click.argument("task", type=STUDY_FILE)
+@click.option("-o", "--output", "file", type=NEW_FILE, default=STDOUT, help="File to write; default: stdout.")
+@click.option("--force", is_flag=True, help="Overwrite the file if it is there.")
+@pass_session
+def convert(session: Session, task: Path, file: Path, *, force: bool) -> None:
+    """Write the study file that an older task file means."""
+    from optuna_tuner.spec.writing import to_yaml  # noqa: PLC0415  it brings pydantic and YAML with it
+
+    _write(file, to_yaml(session.tuner.validate(task)).rstrip("\n") + "\n", force=force)
+
+
+@command(example="optuna-tuner schema study.schema.json")
+@click.argument("file", type=NEW_FILE, default=STDOUT)
+def schema(file: Path) -> None:
+    """Print the JSON Schema of study files, for editors.
+
+    An editor with it completes and checks study files. With FILE it is written there; an older one is replaced.
+    """
+    import json  # noqa: PLC0415  --help does without it
+
+    from optuna_tuner.plugins import InstalledKinds  # noqa: PLC0415  it brings pydantic with it
+    from optuna_tuner.spec.json_schema import study_schema  # noqa: PLC0415  likewise
+
+    _write(file, json.dumps(study_schema(InstalledKinds()), indent=2) + "\n", force=True)
+
+
+@command(example="optuna-tuner plugins\noptuna-tuner plugins vllm")
+@click.argument("kind", required=False)
+@document_option
+@pass_session
+def plugins(session: Session, kind: str | None, output: str) -> None:
+    """List engines, deployers and benchmarks with their options."""
+    from optuna_tuner.cli.plugin_list import plugin_list, show_plugins  # noqa: PLC0415  it loads every plugin
+
+    found = plugin_list(kind)
+    if output == "table":
+        show_plugins(session, found)
+    else:
+        dump(found, output)
+
+
+def _summary(text: str) -> str:
+    """The first sentence that a preset's own comments say about it."""
+    comments = [line.lstrip("# ") for line in text.splitlines() if line.startswith("#") and "$schema" not in line]
+    return comments[0] if comments else ""
+
+
+def _write(file: Path, text: str, *, force: bool) -> None:
+    if file == STDOUT:
+        click.echo(text, nl=False)
+        return
+    try:
+        with file.open("w" if force else "x", encoding="utf-8") as opened:
+            opened.write(text)
+    except FileExistsError as error:
+        raise click.UsageError(f"{file} is there already; --force overwrites it") from error
+    except OSError as error:
+        raise click.UsageError(f"{file} cannot be written: {error.strerror}") from error

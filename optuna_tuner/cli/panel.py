@@ -1,0 +1,98 @@
+"""What a study found, for people: gain, constraints, flags, counts, next steps. On stdout."""
+
+from __future__ import annotations
+
+from shlex import quote
+from typing import TYPE_CHECKING
+
+from optuna_tuner.cli.output import endings, kept, print_rows, word
+from optuna_tuner.cli.session import Session
+from optuna_tuner.results.best import value_of
+from optuna_tuner.results.diff import flag_changes
+from optuna_tuner.results.wording import measured, percent, span
+
+if TYPE_CHECKING:
+    from optuna_tuner.results.views import StudyView, TrialView
+    from optuna_tuner.values import Scalar
+
+    Rows = list[tuple[Scalar | None, ...]]
+
+ENGINES_OWN = "(engine's own)"
+
+
+def show_results(session: Session, view: StudyView) -> None:
+    """Print the results of a study."""
+    session.out.print(
+        f"Study {view.name}: {view.state.value}, {view.spent} of {view.budget} trials in {span(view.elapsed_s)}",
+        style="bold",
+    )
+    show_counts(session, view)
+    best = view.best.trial
+    if best is None:
+        session.out.print(f"\n{view.best.text}")
+    else:
+        _show_best(session, view, best)
+    session.note(_next_steps(view))
+
+
+def show_counts(session: Session, view: StudyView) -> None:
+    """Print how the trials ended, and what to conclude from each cause of failure."""
+    counts = view.counts
+    session.out.print(f"{endings(view)}, {counts.running} running, {counts.queued} queued")
+    for cause, count in view.causes.items():
+        session.out.print(f"  {count} x {cause.value}: {cause.advice}")
+
+
+def _show_best(session: Session, view: StudyView, best: TrialView) -> None:
+    default = f"default (trial {view.baseline.number})" if view.baseline else "default"
+    session.out.print()
+    print_rows(session, ("", default, f"best (trial {best.number})", "gain"), _objectives(view, best))
+    session.out.print(f"\n{view.comparison.text}")
+    if best.level:
+        session.out.print(_levels(view, best))
+    session.out.print()
+    print_rows(
+        session, ("constraint", "best trial", ""), [(name, *kept(each)) for name, each in best.constraints.items()]
+    )
+    if flags := _flags(view, best):
+        session.out.print()
+        print_rows(session, ("flag", "default", "best"), flags)
+    others = [str(trial.number) for trial in view.best.trials[1:]]
+    if others:
+        session.out.print(f"\nAlso on the Pareto front: trials {', '.join(others)}.")
+
+
+def _levels(view: StudyView, best: TrialView) -> str:
+    """Where each was scored: every configuration at the level that suits it best."""
+    theirs = view.baseline.level if view.baseline else ""
+    other = f"; the default at {theirs}, the level that suits it best" if theirs not in {"", best.level} else ""
+    return f"Measured at {best.level}{other}."
+
+
+def _objectives(view: StudyView, best: TrialView) -> Rows:
+    gains = {gain.metric: gain.share for gain in view.comparison.gains}
+    rows: Rows = []
+    for place, objective in enumerate(view.spec.goals.objectives):
+        metric, share = objective.metric, gains.get(objective.metric)
+        theirs = value_of(view.baseline, place, objective) if view.baseline else None
+        said = "not known" if theirs is None else measured(metric, theirs)
+        rows.append((metric, said, measured(metric, best.values[place]), "" if share is None else percent(share)))
+    return rows
+
+
+def _flags(view: StudyView, best: TrialView) -> Rows:
+    resolved = view.baseline.effective_config if view.baseline else {}
+    rows: Rows = []
+    for change in flag_changes(view.spec.fixed_flags, best.params):
+        own = resolved.get(change.flag)
+        default = word(change.default) if change.default is not None else f"{word(own)} {ENGINES_OWN}".lstrip()
+        same = not change.changed or (change.default is None and change.best == own)
+        rows.append((change.flag, default, "the same" if same else word(change.best)))
+    return rows
+
+
+def _next_steps(view: StudyView) -> str:
+    name, trial = quote(view.name), view.best.trial or view.best.nearest
+    steps = [f"optuna-tuner show {name} {trial.number}"] if trial else []
+    steps += [f"optuna-tuner trials {name}", f"optuna-tuner results {name} --format yaml", "optuna-tuner dashboard"]
+    return "\nNext:\n" + "\n".join(f"  {step}" for step in steps)

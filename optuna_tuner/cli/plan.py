@@ -1,0 +1,60 @@
+"""What would be launched, for people and for programs. On stdout."""
+
+from __future__ import annotations
+
+import math
+import shlex
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from optuna_tuner.cli.output import dump
+from optuna_tuner.cli.session import Session
+from optuna_tuner.results.wording import number, span
+
+if TYPE_CHECKING:
+    from optuna_tuner.tuner import Plan
+    from optuna_tuner.values import Request
+
+
+def show_plan(session: Session, plan: Plan, output: str) -> None:
+    """Print a plan."""
+    if output != "table":
+        dump(plan, output)
+        return
+    spec = plan.spec
+    size = number(plan.space_size) if math.isfinite(plan.space_size) else "infinitely many"
+    session.out.print(
+        f"Study {spec.name}: {spec.engine.kind} on {spec.deployer.kind}, {spec.benchmark.kind}", style="bold"
+    )
+    session.out.print(f"{plan.trials} trials of {size} configurations")
+    estimate = "not known before the first trial" if plan.estimate_s is None else f"about {span(plan.estimate_s)}"
+    session.out.print(f"Time left with one worker: {estimate}; at most {span(plan.at_most_s)} by the study's limits")
+    session.out.print(f"Slots: {', '.join(slot.name for slot in plan.slots)}")
+    titles = ["The engine's own default"] * spec.baseline
+    for place, launch in enumerate(plan.launches):
+        title = titles[place] if place < len(titles) else "An example from the space"
+        session.out.print(f"\n{title}", style="bold")
+        _show_request(session, launch)
+    session.note("\nThe complete requests, as the deployer will send them: the same command with -o yaml")
+    for warning in plan.warnings:
+        session.note(f"Warning: {warning}")
+
+
+def _show_request(session: Session, request: Request) -> None:
+    """The command line and its environment as a shell takes them, where the deployer sends them; else all it sends."""
+    argv = request.body.get("argv")
+    if isinstance(argv, list):
+        command = shlex.join(str(word) for word in argv)
+        # Secrets stay references, here to the variables of whoever runs it.
+        settings = [f"{name}={shlex.quote(value)}" for name, value in _texts(request, "env").items()]
+        settings += [f'{name}="${source}"' for name, source in _texts(request, "secrets").items()]
+        lines = [" ".join(settings), command] if settings else [command]
+        session.out.print("  " + " \\\n  ".join(lines), soft_wrap=True)
+    else:
+        dump(request.body, "yaml")
+
+
+def _texts(request: Request, key: str) -> Mapping[str, str]:
+    """A part of a request that maps names to texts; empty where the deployer has none."""
+    found = request.body.get(key)
+    return {str(name): str(value) for name, value in found.items()} if isinstance(found, Mapping) else {}

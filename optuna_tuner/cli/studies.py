@@ -1,0 +1,98 @@
+"""Commands that list: studies, trials, best."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import click
+
+from optuna_tuner.cli.command import command, pass_session
+from optuna_tuner.cli.faults import Exit
+from optuna_tuner.cli.output import dump, emit, output_option, print_rows, settings
+from optuna_tuner.cli.session import Session
+from optuna_tuner.results.wording import span
+
+if TYPE_CHECKING:
+    from optuna_tuner.results.views import StudyView
+
+
+@command(example="optuna-tuner studies\noptuna-tuner studies -o value | xargs -n1 optuna-tuner best")
+@output_option
+@pass_session
+def studies(session: Session, output: str) -> None:
+    """List all studies of the storage."""
+    from optuna_tuner.results.tables import study_table  # noqa: PLC0415  it brings Optuna with it
+
+    found = session.tuner.studies()
+    emit(session, study_table(found), output)
+    if not found:
+        session.note("There is no study yet. Begin with: optuna-tuner demo")
+
+
+@command(
+    example="optuna-tuner trials my-study\n"
+    "optuna-tuner trials my-study --state infeasible\n"
+    "optuna-tuner trials my-study -o csv > trials.csv"
+)
+@click.argument("study")
+@click.option(
+    "--state",
+    type=click.Choice(["queued", "running", "feasible", "infeasible", "pruned", "failed", "stopped"]),
+    help="Only trials in this state.",
+)
+@output_option
+@pass_session
+def trials(session: Session, study: str, state: str | None, output: str) -> None:
+    """List a study's trials: flags, values, causes of failure."""
+    view = session.tuner.study(study)
+    show_trials(session, replace(view, trials=tuple(t for t in view.trials if state in {None, t.state.value})), output)
+
+
+@command(example="optuna-tuner best my-study\noptuna-tuner best my-study -o json")
+@click.argument("study")
+@output_option
+@click.pass_context
+def best(ctx: click.Context, study: str, output: str) -> None:
+    """Show the best feasible trial, or the Pareto front.
+
+    A trial that breaks a constraint is never the best. With -o value: the value reached. Exit code 1 when nothing
+    feasible was found.
+    """
+    session = ctx.ensure_object(Session)
+    view = session.tuner.study(study)
+    session.note(view.best.text)
+    if not view.best.trials:
+        ctx.exit(Exit.NOTHING_FEASIBLE)
+    if output == "value":
+        click.echo(view.best.trials[0].values[0])
+    elif output in {"json", "yaml"}:
+        from optuna_tuner.results.tables import best_document  # noqa: PLC0415  it brings Optuna with it
+
+        dump(best_document(view), output)
+    else:
+        show_trials(session, replace(view, trials=view.best.trials), output)
+
+
+def show_trials(session: Session, view: StudyView, output: str) -> None:
+    """Print the trials of a view; for people, with all flags in one column."""
+    from optuna_tuner.results.best import value_of  # noqa: PLC0415  it brings Optuna with it
+    from optuna_tuner.results.tables import trial_document, trial_table  # noqa: PLC0415  likewise
+
+    if output != "table":
+        emit(session, trial_table(view), output, [trial_document(trial) for trial in view.trials])
+        return
+    objectives = view.spec.goals.objectives
+    titles = ("trial", "state", *(objective.metric for objective in objectives), "cause", "took", "flags")
+    rows = [
+        (
+            trial.number,
+            f"{trial.state.value}, {trial.phase.value}" if trial.phase else trial.state.value,
+            *(value_of(trial, place, objective) for place, objective in enumerate(objectives)),
+            trial.cause.value if trial.cause else None,
+            None if trial.duration_s is None else span(trial.duration_s),
+            settings(trial.params) or ("engine's default" if trial.kind.value == "baseline" else ""),
+        )
+        for trial in view.trials
+    ]
+    print_rows(session, titles, rows)

@@ -1,0 +1,127 @@
+"""A tuner that knows one study by heart and does nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from datetime import timedelta
+from pathlib import Path
+
+from optuna_tuner.errors import Fault, NotFoundError, SpecError
+from optuna_tuner.results.trials import TrialView
+from optuna_tuner.results.views import StudyView, study_view
+from optuna_tuner.spec.study import StudySpec
+from optuna_tuner.testing.sample_study import BEGAN, SampleStudy, sample_study
+from optuna_tuner.tuner import Check, Plan, Tuner
+from optuna_tuner.values import Json, Model, Request, Slot
+
+COMMAND: Mapping[str, Json] = {
+    "env": {"PYTHONUNBUFFERED": "1", "MODE": "a b"},
+    "secrets": {"HF_TOKEN": "MY_TOKEN"},
+}
+ENDED = BEGAN + timedelta(hours=1)
+
+
+class FakeTuner(Tuner):
+    """Answers from memory. `asked` is what it was told to do; `raises` is raised by everything that reads a study."""
+
+    def __init__(self, storage: str | None = None) -> None:
+        super().__init__(storage)
+        self.sample: SampleStudy = sample_study()
+        self.asked: list[tuple[object, ...]] = []
+        self.raises: BaseException | None = None
+        self.checks: tuple[Check, ...] = ()
+
+    def validate(self, path: Path) -> StudySpec:
+        self.asked.append(("validate", path))
+        if "bad" in path.name:
+            raise SpecError(
+                [Fault(str(path), 6, 5, "space.x.hgh", "unknown key"), Fault(str(path), 2, 1, "name", "bad")]
+            )
+        return self.sample.spec
+
+    def plan(self, study: StudySpec | Path, *, workers: int = 1) -> Plan:
+        self.asked.append(("plan", study, workers))
+        model = Model(name="tiny", path="/models/tiny", tokenizer="/models/tiny")
+        request = Request(deployer="local", name="example-0", body={**COMMAND, "argv": ["vllm", "serve", model.path]})
+        return Plan(
+            spec=self.sample.spec,
+            launches=(request,) * 3,
+            space_size=float("inf"),
+            trials=10,
+            at_most_s=7200,
+            estimate_s=None,
+            slots=(Slot(name="cpu-0", host="here"),),
+            warnings=("genai-bench is missing",),
+        )
+
+    def run(
+        self, study: StudySpec | str, *, workers: int = 1, progress: Callable[[StudyView], None] | None = None
+    ) -> StudyView:
+        self.asked.append(("run", study if isinstance(study, str) else study.name, workers))
+        for known in (1, 5, 11):
+            if progress:
+                progress(self.view(known))
+        return self.study("sample")
+
+    def work(self, name: str | None = None, *, slot: str | None = None, max_trials: int | None = None) -> int:
+        self.asked.append(("work", name, slot, max_trials))
+        return 3
+
+    def resume(self, name: str) -> StudyView:
+        return self._steered("resume", name)
+
+    def pause(self, name: str) -> StudyView:
+        return self._steered("pause", name)
+
+    def stop(self, name: str) -> StudyView:
+        return self._steered("stop", name)
+
+    def cancel(self, name: str) -> StudyView:
+        return self._steered("cancel", name)
+
+    def cancel_trial(self, name: str, number: int) -> TrialView:
+        self.asked.append(("cancel_trial", name, number))
+        return self.trial(name, number)
+
+    def studies(self) -> tuple[StudyView, ...]:
+        return (self.view(11),) if self.sample.attempts else ()
+
+    def study(self, name: str) -> StudyView:
+        if self.raises is not None:
+            raise self.raises
+        if name != self.sample.spec.name:
+            raise NotFoundError(f'there is no study "{name}"')
+        return self.view(11)
+
+    def watch(self, name: str, *, every_s: float = 1.0) -> Iterator[StudyView]:
+        self.asked.append(("watch", name, every_s))
+        yield self.view(3)
+        yield self.view(11)
+
+    def logs(self, name: str, number: int, *, follow: bool = False) -> Iterator[str]:
+        self.asked.append(("logs", name, number, follow))
+        yield "loading [model]\nser"
+        yield "ving\n"
+
+    def dashboard(
+        self,
+        *,
+        host: str = "127.0.0.1",
+        port: int = 8080,
+        ready: Callable[[str], None],
+        allow_remote: bool = False,
+    ) -> None:
+        self.asked.append(("dashboard", host, port, allow_remote))
+        ready(f"http://{host}:{port}/")
+
+    def doctor(self) -> tuple[Check, ...]:
+        return self.checks
+
+    def view(self, known: int) -> StudyView:
+        """The study when so many of its trials had ended."""
+        sample = self.sample
+        return study_view(sample.record, sample.spec, sample.attempts[:known], sample.workers, ENDED)
+
+    def _steered(self, verb: str, name: str) -> StudyView:
+        self.asked.append((verb, name))
+        return self.study(name)
