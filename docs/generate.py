@@ -1,0 +1,308 @@
+"""Writes the reference pages that repeat what the code already says: `python docs/generate.py`.
+
+A test holds that the committed pages equal what this prints, so that they cannot grow old.
+"""
+# ruff: noqa: INP001  a script, no package
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from inspect import cleandoc
+from pathlib import Path
+from typing import cast
+
+import click
+from pydantic import BaseModel
+
+from optuna_tuner import errors
+from optuna_tuner.cli.app import SECTIONS, cli
+from optuna_tuner.cli.command import Command, Group
+from optuna_tuner.cli.plugin_list import Listed, Option, options_of, plugin_list
+from optuna_tuner.metrics import DISTRIBUTIONS, SCALARS, STATISTICS, Meaning
+from optuna_tuner.plugins import InstalledKinds
+from optuna_tuner.spec import goals, space, study
+from optuna_tuner.spec.json_schema import study_schema
+from optuna_tuner.spec.presets import preset_text
+from optuna_tuner.values import Blame, Cause
+
+SCHEMA = Path(__file__).parents[1] / "studies" / "study.schema.json"
+REFERENCE = Path(__file__).parent / "reference"
+NOTE = "<!-- Written by docs/generate.py from the code. Do not edit: run it again. -->"
+GLOBAL_OPTIONS = {"storage", "no_color", "quiet", "verbose"}  # said once, at the top
+
+STUDY_FILE = """\
+A study file is YAML 1.2 or JSON. It is strict: an unknown key, a wrong type or an impossible range is an error, and all
+errors are reported at once, each with its file, line and column, before anything starts. Anchors, aliases and tags are
+refused, and so is a file above 1 MB. `on`, `off`, `yes` and `no` are text; only `true` and `false` are truth values.
+
+* `optuna-tuner init` writes one to start from, `optuna-tuner presets NAME` prints one.
+* `optuna-tuner validate FILE` checks it. `optuna-tuner plan FILE` shows what it would launch.
+* `optuna-tuner schema study.schema.json` writes the JSON Schema. An editor with a YAML language server then completes
+  and checks every file whose first line is `# yaml-language-server: $schema=study.schema.json`.
+
+When a study is resumed, `description`, `tags`, `deployer`, `sampler`, `pruner`, `budget`, `limits` and `baseline` may
+change. A change of `model`, `engine`, `benchmark`, `space`, `rules` (their conditions) or `goals` asks another
+question, whose answers cannot be compared with the old ones: that is a conflict, and the file needs a new `name`."""
+
+SPACE = """\
+A mapping from flags to what is sampled. A flag may be written as the engine's own help writes it (`--max-num-seqs`,
+`max-num-seqs`) or with underscores; it is kept with underscores. A parameter whose `when` does not hold is not sampled
+and not passed: the engine uses its own default. The kinds, by `type`:"""
+
+RULES = """\
+`forbid` is a condition over parameters and fixed flags. It has names, numbers, text in quotes, `true` and `false`,
+lists, comparisons, `in`, `and`, `or`, `not`, and `+ - * / // %`. Nothing else is allowed and nothing is executed. A
+rule that names a flag without a value (not sampled, not fixed) does not apply. A configuration that a rule forbids is
+not launched; Optuna is told that it is infeasible, with the cause [`rejected`](causes.md#rejected)."""
+
+PARTS = """\
+`engine`, `deployer` and `benchmark` each have a `kind` and the options of that kind: see [plugins](plugins.md). A study
+without a `deployer` uses `local`."""
+
+GOALS_TEXT = """\
+Metrics are listed in [metrics](metrics.md). How several load levels become one score is told in
+[how a trial is scored](../explanation/how-a-trial-is-scored.md)."""
+
+CLI = """\
+Data go to stdout, progress and notes to stderr, so that `optuna-tuner best my-study -o json | jq` works. Colours are
+for terminals only; `NO_COLOR` or `--no-color` turns them off. Every command has `--help` with an example.
+
+Exit codes: 0 done; 1 it ran, but nothing feasible was found or the run failed; 2 the command line, a file or a name is
+wrong; 4 the database or the machine lacks something; 130 interrupted.
+
+Global options may stand before or behind a command:"""
+
+METRICS_TEXT = """\
+A metric's name carries its unit: `_ms` milliseconds, `_s` seconds, `_tok_s` tokens a second, `_req_s` requests a
+second. A name without a unit is a count or a share from 0 to 1.
+
+The benchmark `http` delivers all of them; `genai_bench` all but `itl_ms`, which genai-bench does not record; `script`
+those that the study file says. A study file that asks for another one is refused before the first trial.
+
+## Distributions over the requests of one load level
+
+Each has a statistic behind a dot: {statistics}. So `ttft_ms.p99` is a metric, `ttft_ms` is none. Percentiles are
+linear between ranks (numpy's default, type 7 of Hyndman and Fan 1996). Only completed requests count."""
+
+SCALARS_TEXT = """\
+## One value for a load level
+
+Throughputs and rates are divided by `duration_s`."""
+
+ERRORS_TEXT = """\
+What this package raises on purpose. From Python, `except optuna_tuner.errors.TunerError` catches all of it; on the
+command line the text is printed without a traceback and the exit code is the error's."""
+
+CAUSES_TEXT = """\
+Every trial that gives no feasible score has exactly one cause. It stands in `optuna-tuner trials`,
+`optuna-tuner show`, the dashboard and Optuna's history (user attribute `cause`). The fault decides what Optuna is told
+and what happens next: [how a trial fails](../explanation/how-a-trial-fails.md)."""
+
+FAULTS: Mapping[Blame, tuple[str, str]] = {
+    Blame.CONFIGURATION: (
+        "The configuration's fault",
+        "Optuna is told the violated constraints, by how much where that was measured: the sampler learns.",
+    ),
+    Blame.MACHINE: (
+        "The machine's fault",
+        "Optuna is told FAIL. The same parameters are tried, at most `limits.tries` times; the budget counts one.",
+    ),
+    Blame.NOBODY: ("Nobody's fault", "Somebody asked for the end."),
+}
+
+PLUGINS_TEXT = """\
+What the package brings itself; `optuna-tuner plugins` lists what is installed on a machine, strangers' plugins too.
+They are found by their entry points in the groups `optuna_tuner.engines`, `optuna_tuner.deployers` and
+`optuna_tuner.benchmarks`: how to add [an engine](../how-to/add-an-engine.md),
+[a deployer](../how-to/add-a-deployer.md), [a benchmark](../how-to/add-a-benchmark.md)."""
+
+
+def pages() -> Mapping[str, str]:
+    """File name in docs/reference -> its text."""
+    makers: Mapping[str, tuple[str, Callable[[], Iterable[str]]]] = {
+        "study-file.md": ("The study file", _study_file),
+        "cli.md": ("The command line", _cli),
+        "metrics.md": ("Metrics", _metrics),
+        "errors.md": ("Errors", _errors),
+        "causes.md": ("Causes", _causes),
+        "plugins.md": ("Plugins and their options", _plugins),
+    }
+    return {name: "\n\n".join([f"# {title}", NOTE, *make()]) + "\n" for name, (title, make) in makers.items()}
+
+
+def schema() -> str:
+    """What editors complete the study files in studies/ by."""
+    return json.dumps(study_schema(InstalledKinds()), indent=1) + "\n"
+
+
+def main() -> None:
+    """Write all pages, and the schema."""
+    for name, text in pages().items():
+        (REFERENCE / name).write_text(text, encoding="utf-8")
+    SCHEMA.write_text(schema(), encoding="utf-8")
+
+
+def table(titles: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
+    """A Markdown table."""
+    lines = [list(titles)]
+    lines.append(["---"] * len(lines[0]))
+    lines += [[cell.replace("|", "\\|").replace("\n", " ") for cell in row] for row in rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def fields(options: Iterable[Option], heading: str = "option") -> str:
+    """The fields of a model."""
+    return table((heading, "type", "default", "is"), [_field(option) for option in options])
+
+
+def _field(option: Option) -> tuple[str, str, str, str]:
+    said = option.default.values() if isinstance(option.default, dict) else [option.default]
+    empty = all(value in (None, "", []) for value in said)
+    default = "required" if option.required else "" if empty else f"`{_plain(option.default)}`"
+    return f"`{option.name}`", option.type, default, option.description
+
+
+def _plain(value: object) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def first_lines(kind: type) -> str:
+    """A docstring as a paragraph."""
+    return " ".join((kind.__doc__ or "").split())
+
+
+def _study_file() -> Iterator[str]:
+    yield STUDY_FILE
+    yield f"```yaml\n{preset_text('embedded').strip()}\n```"
+    yield "## The whole file"
+    sections = {"name", "description", "baseline", "tags"}
+    whole = options_of(study.StudySpec)
+    linked = [f"`{each.name}`" for each in whole if each.name not in sections]
+    yield f"Sections, told below: {', '.join(linked)}.\nBeside them:"
+    yield fields((each for each in whole if each.name in sections), "key")
+    yield from _section("model", study.ModelSpec)
+    yield from ("## `engine`, `deployer`, `benchmark`", PARTS, fields(options_of(study.Part), "key"))
+    yield from ("## `space`", SPACE)
+    for parameter in (space.Int, space.Float, space.Choice, space.Switch):
+        yield f"### `type: {parameter.__name__.lower()}`"
+        yield first_lines(parameter)
+        own = [each for each in options_of(parameter) if each.name not in {"type", "env", "when"}]
+        yield from [fields(own, "key")] if own else []
+    yield "### In every parameter"
+    yield fields((each for each in options_of(space.Switch) if each.name in {"env", "when"}), "key")
+    yield from ("## `rules`", "A list.", fields(options_of(study.Rule), "key"), RULES)
+    yield from ("## `goals`", first_lines(goals.Goals), GOALS_TEXT, fields(options_of(goals.Goals), "key"))
+    yield from _section("goals.objectives", goals.Objective, "###")
+    yield from _section("goals.constraints", goals.Constraint, "###")
+    yield from _section("goals.request_slo", goals.RequestSloSpec, "###")
+    for name, model in _ENDS.items():
+        yield from _section(name, model)
+
+
+_ENDS: Mapping[str, type[BaseModel]] = {
+    "sampler": study.Sampler,
+    "pruner": study.Pruner,
+    "budget": study.Budget,
+    "limits": study.Limits,
+}
+
+
+def _section(name: str, model: type[BaseModel], mark: str = "##") -> Iterator[str]:
+    yield f"{mark} `{name}`"
+    yield first_lines(model)
+    yield fields(options_of(model), "key")
+
+
+def _cli() -> Iterator[str]:
+    yield CLI
+    yield _parameters(each for each in cli.params if each.name in GLOBAL_OPTIONS)
+    context = click.Context(cli, info_name="optuna-tuner")
+    for title, commands in SECTIONS.items():
+        yield f"## {title}"
+        for name in commands:
+            command = cli.get_command(context, name)
+            if command is not None:
+                yield from _command(command, f"optuna-tuner {name}")
+
+
+def _command(command: click.Command, name: str) -> Iterator[str]:
+    arguments = [_argument(each) for each in command.params if isinstance(each, click.Argument)]
+    yield f"### `{' '.join([name, *arguments])}`"
+    yield cleandoc(command.help or "")
+    options = [each for each in command.params if isinstance(each, click.Option) and each.name not in GLOBAL_OPTIONS]
+    if options:
+        yield _parameters(options)
+    yield f"```sh\n{cast('Command | Group', command).example}\n```"
+    if isinstance(command, Group):
+        for each, member in command.commands.items():
+            yield from _command(member, f"{name} {each}")
+
+
+def _argument(argument: click.Argument) -> str:
+    word = argument.metavar or (argument.name or "").upper()
+    return word if argument.required else f"[{word}]"
+
+
+def _parameters(parameters: Iterable[click.Parameter]) -> str:
+    return table(("option", "default", "is"), [_option(each) for each in parameters if isinstance(each, click.Option)])
+
+
+def _option(option: click.Option) -> tuple[str, str, str]:
+    choices = f" {'|'.join(option.type.choices)}" if isinstance(option.type, click.Choice) else ""
+    default = f"`{option.default}`" if option.show_default and not option.is_flag else ""
+    return f"`{', '.join(option.opts)}{choices}`", default, option.help or ""
+
+
+def _metrics() -> Iterator[str]:
+    yield METRICS_TEXT.format(statistics=", ".join(f"`{each}`" for each in STATISTICS))
+    yield _meanings(DISTRIBUTIONS)
+    yield SCALARS_TEXT
+    yield _meanings(SCALARS)
+
+
+def _meanings(meanings: Mapping[str, Meaning]) -> str:
+    rows = [(f"`{name}`", each.unit, each.better, each.text) for name, each in meanings.items()]
+    return table(("metric", "unit", "better", "is"), rows)
+
+
+def _errors() -> Iterator[str]:
+    tree = (errors.__doc__ or "").partition("\n\n")[2].strip()
+    yield ERRORS_TEXT
+    yield f"```text\n{tree}\n```"
+    kinds = [each for each in vars(errors).values() if isinstance(each, type) and issubclass(each, errors.TunerError)]
+    rows = [(f"`{kind.__name__}`", str(kind.exit_code), _default_cause(kind), first_lines(kind)) for kind in kinds]
+    yield table(("error", "exit code", "cause, where nothing better is known", "is"), rows)
+
+
+def _default_cause(kind: type[errors.TunerError]) -> str:
+    return f"[`{kind.default_cause}`](causes.md#{kind.default_cause})" if issubclass(kind, errors.TrialError) else ""
+
+
+def _causes() -> Iterator[str]:
+    yield CAUSES_TEXT
+    for blame, (title, text) in FAULTS.items():
+        yield f"## {title}"
+        yield text
+        rows = [(f'<a id="{each}"></a>`{each}`', each.advice) for each in Cause if each.blame is blame]
+        yield table(("cause", "what to conclude"), rows)
+
+
+def _plugins() -> Iterator[str]:
+    yield PLUGINS_TEXT
+    group = ""
+    for plugin in (each for each in plugin_list() if _is_ours(each)):
+        if plugin.group != group:
+            group = plugin.group
+            yield f"## {group.capitalize()}"
+        yield f"### `{plugin.kind}`"
+        yield f"{plugin.summary[0].upper()}{plugin.summary[1:]}."
+        yield fields(plugin.options)
+
+
+def _is_ours(plugin: Listed) -> bool:
+    return InstalledKinds().plugin(plugin.group, plugin.kind).__module__.startswith("optuna_tuner.")
+
+
+if __name__ == "__main__":
+    main()
