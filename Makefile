@@ -1,0 +1,24 @@
+# `make check` runs everything that a change must pass; `make lanes` names the slower lanes.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: install lint test check
+
+install: $(BIN)/optuna-tuner
+
+$(BIN)/optuna-tuner: pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --editable '.[embedded,gpu,importance,postgresql,mysql]' --group dev
+	touch $@
+
+lint: install
+	$(BIN)/ruff format --check
+	$(BIN)/ruff check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+test: install
+	$(BIN)/pytest
+
+check: lint test
