@@ -56,11 +56,12 @@ def own_times(trials: list[TrialView]) -> dict[str, list[float]]:
     found: dict[str, list[float]] = {phase.value: [] for phase in Phase if phase is not Phase.QUEUE}
     found["the tuner's own"] = []
     for before, trial in pairwise(trials):
-        for phase, seconds in trial.phases_s.items():
+        phases = {phase: seconds for phase, seconds in trial.phases_s.items() if phase is not Phase.QUEUE}
+        for phase, seconds in phases.items():
             found[phase.value].append(seconds)
         if before.ended and trial.ended:
             between = (trial.ended - before.ended).total_seconds()
-            found["the tuner's own"].append(between - sum(trial.phases_s.values()))
+            found["the tuner's own"].append(between - sum(phases.values()))
     return found
 
 

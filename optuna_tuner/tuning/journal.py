@@ -34,6 +34,11 @@ class Journal:
     intermediate: dict[int, float] = field(default_factory=dict)
     effective_config: Mapping[str, Scalar] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        """A repeated configuration waits in the queue from the end of its earlier run to its claim."""
+        claimed_at = self.attempt.claimed_at or self.attempt.created_at
+        self.phases_s[Phase.QUEUE] = max(0.0, (claimed_at - self.attempt.created_at).total_seconds())
+
     @contextmanager
     def phase(self, phase: Phase) -> Iterator[None]:
         """Say that the attempt enters a phase, and keep how long it took."""
