@@ -37,7 +37,8 @@ def run_trial(setting: Setting, params: Params, journal: Journal, give_up_if_hop
             deadline = Deadline.after(setting.spec.limits.benchmark_s, server_ended)
             for measurement in setting.parts.benchmark.run(target(server, journal), deadline):
                 journal.keep(measurement)
-                give_up_if_hopeless(journal)
+                if len(journal.measurements) < len(setting.parts.benchmark.loads()):  # after the last one it is done
+                    give_up_if_hopeless(journal)
 
 
 def outcome_of_trial(
