@@ -10,6 +10,8 @@ from threading import Barrier
 from typing import TypeVar
 
 from optuna_tuner.errors import ConflictError
+from optuna_tuner.store import schema
+from optuna_tuner.store.database import Database
 from optuna_tuner.store.records import Outcome, Verdict, WorkerRecord
 from optuna_tuner.store.store import Store
 from optuna_tuner.values import Cause, Slot
@@ -65,6 +67,26 @@ def first_start(url: str) -> int:
     """Open a database that does not exist yet, and use both kinds of tables."""
     with Store.open(url) as store:
         return len(store.studies.all()) + len(store.optuna_storage().get_all_studies())
+
+
+def first_study(url: str, spec_json: str) -> str:
+    """Make the same new study in a database that does not exist yet, and be ready to ask."""
+    from optuna_tuner.spec.study import StudySpec  # noqa: PLC0415  a new process needs it only here
+    from optuna_tuner.tuning.history import History  # noqa: PLC0415  as above
+    from optuna_tuner.tuning.study import create_or_resume  # noqa: PLC0415  as above
+
+    spec = StudySpec.model_validate_json(spec_json)
+    with Store.open(url) as store:
+        record = create_or_resume(store, spec)
+        History(store, record, spec)
+        return record.id
+
+
+def upgrade(url: str) -> None:
+    """Bring the tables up to date."""
+    database = Database(url)
+    schema.upgrade(database)
+    database.close()
 
 
 def add(url: str, name: str) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import UTC, datetime
 
-from sqlalchemy import ColumnElement, Connection, RowMapping, insert, select, update
+from sqlalchemy import ColumnElement, Connection, RowMapping, insert, select, true, update
 
 from optuna_tuner.errors import NotFoundError
 from optuna_tuner.store.codec import decode_outcome, decode_params, encode
@@ -26,6 +26,13 @@ def attempt_of(connection: Connection, attempt_id: str) -> AttemptRecord:
 def attempts_where(connection: Connection, which: ColumnElement[bool]) -> tuple[AttemptRecord, ...]:
     """All such attempts, in the order in which they were made."""
     query = select(ATTEMPT).where(which).order_by(ATTEMPT.c.created_at, ATTEMPT.c.id)
+    return tuple(_record(row) for row in connection.execute(query).mappings())
+
+
+def last_ended(connection: Connection, study_id: str, count: int) -> tuple[AttemptRecord, ...]:
+    """So many attempts of the study that ended last, the newest first; no other row is read."""
+    ended = (ATTEMPT.c.study_id == study_id) & (ATTEMPT.c.state == AttemptState.ENDED.value)
+    query = select(ATTEMPT).where(ended).order_by(ATTEMPT.c.ended_at.desc(), ATTEMPT.c.id.desc()).limit(count)
     return tuple(_record(row) for row in connection.execute(query).mappings())
 
 
@@ -79,9 +86,19 @@ def queued(
     )
 
 
-def move(connection: Connection, attempt_id: str, state: AttemptState, change: Mapping[str, object]) -> bool:
-    """Change the row if the attempt is still in that state; whether it was."""
-    there = (ATTEMPT.c.id == attempt_id) & (ATTEMPT.c.state == state.value)
+def move(
+    connection: Connection,
+    attempt_id: str,
+    state: AttemptState,
+    change: Mapping[str, object],
+    also: ColumnElement[bool] | None = None,
+) -> bool:
+    """Change the row if the attempt is still in that state, and `also` holds; whether it was.
+
+    Writers move first and read afterwards: the move waits for whoever has the row, and the reader then sees what became
+    of it. That other one may be an earlier call of one's own, whose commit was on its way when the line was cut.
+    """
+    there = (ATTEMPT.c.id == attempt_id) & (ATTEMPT.c.state == state.value) & (true() if also is None else also)
     return connection.execute(update(ATTEMPT).where(there).values(dict(change))).rowcount == 1
 
 

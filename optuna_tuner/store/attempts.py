@@ -6,15 +6,15 @@ is the fence, and whoever comes late finds it ended.
 
 from __future__ import annotations
 
-from sqlalchemy import ColumnElement, Connection, and_
+from sqlalchemy import ColumnElement, Connection, and_, select
 
 from optuna_tuner.errors import NotFoundError
-from optuna_tuner.store.attempt_rows import attempt_of, attempts_where, move
+from optuna_tuner.store.attempt_rows import attempt_of, attempts_where, last_ended, move
 from optuna_tuner.store.claiming import claim
 from optuna_tuner.store.codec import encode
 from optuna_tuner.store.database import Database
 from optuna_tuner.store.ending import Ending, cancel, end
-from optuna_tuner.store.events import note
+from optuna_tuner.store.events import has, note
 from optuna_tuner.store.ids import new_id
 from optuna_tuner.store.records import AttemptRecord, AttemptState, EventKind, Outcome
 from optuna_tuner.store.tables import ATTEMPT
@@ -38,12 +38,23 @@ class Attempts:
         fresh = new_id()
         return self._database.write(lambda connection: claim(connection, study_id, worker_id, fresh, baseline=baseline))
 
-    def asked(self, attempt_id: str, number: int, params: Params) -> bool:
-        """Keep Optuna's trial number and what it chose; False when the attempt has ended or has another number.
+    def asked(self, attempt_id: str, number: int) -> bool:
+        """Link it to Optuna's trial of that number; False when the attempt has ended or has another number.
 
         Raises ConflictError when another attempt has this number.
         """
-        return self._database.write(lambda connection: _asked(connection, attempt_id, number, params))
+        return self._database.write(lambda connection: _asked(connection, attempt_id, number))
+
+    def asked_in_vain(self, study_id: str, number: int) -> AttemptRecord | None:
+        """Link Optuna's trial of that number to an attempt that ended before it was linked; None when there is none.
+
+        The attempt is to be told to Optuna from then on. For a study at rest: nobody else will take the trial.
+        """
+        return self._database.write(lambda connection: _asked_in_vain(connection, study_id, number))
+
+    def chosen(self, attempt_id: str, params: Params) -> bool:
+        """Keep the parameters that its trial was given; False when the attempt has ended or has no trial."""
+        return self._database.write(lambda connection: _chosen(connection, attempt_id, params))
 
     def enter(self, attempt_id: str, phase: Phase) -> bool:
         """Keep the phase; False when the attempt has ended. Raises StoreError after 10 s: it is only news."""
@@ -85,9 +96,23 @@ class Attempts:
         """All attempts of a study, in the order in which they were made."""
         return self._where(study_id)
 
+    def numbers(self, study_id: str) -> frozenset[int]:
+        """The numbers of all Optuna trials that have an attempt."""
+        query = select(ATTEMPT.c.number).where(ATTEMPT.c.study_id == study_id, ATTEMPT.c.number.is_not(None))
+        return frozenset(self._database.read(lambda connection: connection.scalars(query).all()))
+
+    def last_ended(self, study_id: str, count: int) -> tuple[AttemptRecord, ...]:
+        """So many that ended last, the newest first."""
+        return self._database.read(lambda connection: last_ended(connection, study_id, count))
+
     def running(self, study_id: str) -> tuple[AttemptRecord, ...]:
         """Those that run now."""
         return self._where(study_id, ATTEMPT.c.state == AttemptState.RUNNING.value)
+
+    def active(self, study_id: str) -> bool:
+        """Whether any runs or waits in the queue."""
+        query = select(ATTEMPT.c.id).where(ATTEMPT.c.study_id == study_id, ATTEMPT.c.state != AttemptState.ENDED.value)
+        return self._database.read(lambda connection: connection.scalar(query.limit(1))) is not None
 
     def untold(self, study_id: str) -> tuple[AttemptRecord, ...]:
         """Those that ended and that Optuna does not know yet, in the order of their ends."""
@@ -99,26 +124,42 @@ class Attempts:
         return self._database.read(lambda connection: attempts_where(connection, which))
 
 
-def _asked(connection: Connection, attempt_id: str, number: int, params: Params) -> bool:
+def _asked(connection: Connection, attempt_id: str, number: int) -> bool:
+    if move(connection, attempt_id, AttemptState.RUNNING, {"number": number}, ATTEMPT.c.number.is_(None)):
+        return True
     attempt = attempt_of(connection, attempt_id)
-    if attempt.number is not None:
-        return attempt.number == number  # equal: only the reply was lost
-    won = move(connection, attempt_id, AttemptState.RUNNING, {"number": number, "params": encode(params)})
-    if won:
-        note(connection, attempt_id, EventKind.ASKED, number=number)
+    return attempt.state is AttemptState.RUNNING and attempt.number == number  # equal: only the reply was lost
+
+
+def _asked_in_vain(connection: Connection, study_id: str, number: int) -> AttemptRecord | None:
+    ours = (ATTEMPT.c.study_id == study_id) & (ATTEMPT.c.number == number)
+    if connection.scalar(select(ATTEMPT.c.id).where(ours)) is None:
+        unlinked = and_(ATTEMPT.c.study_id == study_id, ATTEMPT.c.number.is_(None), ATTEMPT.c.worker_id.is_not(None))
+        ended = and_(unlinked, ATTEMPT.c.state == AttemptState.ENDED.value)
+        attempt_id = connection.scalar(select(ATTEMPT.c.id).where(ended).order_by(ATTEMPT.c.ended_at.desc()).limit(1))
+        if attempt_id is None:
+            return None
+        change = {"number": number, "told": False}
+        move(connection, attempt_id, AttemptState.ENDED, change, ATTEMPT.c.number.is_(None))
+    return attempts_where(connection, ours)[0]
+
+
+def _chosen(connection: Connection, attempt_id: str, params: Params) -> bool:
+    linked = ATTEMPT.c.number.is_not(None)
+    won = move(connection, attempt_id, AttemptState.RUNNING, {"params": encode(params)}, linked)
+    if won and not has(connection, attempt_id, EventKind.ASKED):  # else only the reply was lost
+        note(connection, attempt_id, EventKind.ASKED, number=attempt_of(connection, attempt_id).number)
     return won
 
 
 def _enter(connection: Connection, attempt_id: str, phase: Phase) -> bool:
-    if attempt_of(connection, attempt_id).phase is phase:
-        return move(connection, attempt_id, AttemptState.RUNNING, {"phase": phase.value})
-    won = move(connection, attempt_id, AttemptState.RUNNING, {"phase": phase.value})
-    if won:
+    if move(connection, attempt_id, AttemptState.RUNNING, {"phase": phase.value}, ATTEMPT.c.phase != phase.value):
         note(connection, attempt_id, EventKind.PHASE, phase=phase.value)
-    return won
+        return True
+    attempt = attempt_of(connection, attempt_id)
+    return attempt.state is AttemptState.RUNNING and attempt.phase is phase
 
 
 def _told(connection: Connection, attempt_id: str) -> None:
-    attempt = attempt_of(connection, attempt_id)
-    if not attempt.told and move(connection, attempt_id, AttemptState.ENDED, {"told": True}):
+    if move(connection, attempt_id, AttemptState.ENDED, {"told": True}, ATTEMPT.c.told.is_(False)):
         note(connection, attempt_id, EventKind.TOLD)

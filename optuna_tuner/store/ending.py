@@ -69,5 +69,5 @@ def cancel(connection: Connection, attempt_id: str, call: str) -> None:
     cancelled = Outcome(verdict=Verdict.FAIL, cause=Cause.CANCELLED, reason="cancelled while it waited")
     if _close(connection, attempt, AttemptState.QUEUED, cancelled, call):
         return
-    if not attempt.cancel and move(connection, attempt_id, AttemptState.RUNNING, {"cancel": True}):
+    if move(connection, attempt_id, AttemptState.RUNNING, {"cancel": True}, ATTEMPT.c.cancel.is_(False)):
         note(connection, attempt_id, EventKind.CANCEL)

@@ -36,6 +36,12 @@ class Events:
         )
 
 
+def has(connection: Connection, attempt_id: str, kind: EventKind) -> bool:
+    """Whether the attempt's history has a line of that kind."""
+    lines = select(EVENT.c.id).where(EVENT.c.attempt_id == attempt_id, EVENT.c.kind == kind.value).limit(1)
+    return connection.scalar(lines) is not None
+
+
 def note(connection: Connection, attempt_id: str, kind: EventKind, **data: Scalar | None) -> None:
     """Add one line, in the caller's transaction."""
     connection.execute(

@@ -92,15 +92,14 @@ def _intend(connection: Connection, record: ResourceRecord) -> bool:
 
 def _created(connection: Connection, resource_id: str, handle: Handle) -> bool:
     record = _resource(connection, resource_id)
-    if record.state is ResourceState.CREATED and record.handle == handle:
-        return True  # written already: only the reply was lost
     if is_fenced(connection, record.worker_id):
         return False
     change = {"state": ResourceState.CREATED.value, "handle": encode(handle)}
-    won = _move(connection, resource_id, (ResourceState.INTENT,), change)
-    if won:
+    if _move(connection, resource_id, (ResourceState.INTENT,), change):
         note(connection, record.attempt_id, EventKind.CREATED, resource=resource_id)
-    return won
+        return True
+    record = _resource(connection, resource_id)
+    return record.state is ResourceState.CREATED and record.handle == handle  # equal: only the reply was lost
 
 
 def _gone(connection: Connection, resource_id: str) -> None:

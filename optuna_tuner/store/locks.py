@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from threading import Event
 
 from filelock import FileLock, Timeout
 from sqlalchemy import Connection, text
@@ -25,7 +26,7 @@ def held(database: Database, name: str) -> Iterator[None]:
     """Hold the lock of that name in this database, and wait for it for as long as an outage may last.
 
     Not re-entrant. A server that restarts forgets who held what: so whatever is done inside must also be guarded by
-    the state of the rows. Raises StoreError when it cannot be had.
+    the state of the rows. Raises StoreError when it cannot be had, in a hurry within a second.
     """
     holder = _held_file if database.file is not None else _held_session
     with holder(database, name):
@@ -35,20 +36,37 @@ def held(database: Database, name: str) -> Iterator[None]:
 @contextmanager
 def _held_file(database: Database, name: str) -> Iterator[None]:
     file = f"{database.file}.locks/{name}.lock"
+    lock = FileLock(file)
     try:
-        lock = FileLock(file).acquire(timeout=OUTAGE_BUDGET_S, poll_interval=_POLL_S)
-    except Timeout as error:
-        raise _never_free(database, name) from error
+        if not _waited_for(lambda: _try(lock), database.hurry):
+            raise _never_free(database, name)
     except OSError as error:
         raise StoreError(f"the lock {file} cannot be had: {error.strerror}") from error
-    with lock:
+    try:
         yield
+    finally:
+        lock.release()
+
+
+def _try(lock: FileLock) -> bool:
+    try:
+        lock.acquire(blocking=False)
+    except Timeout:
+        return False
+    return True
+
+
+def _waited_for(take: Callable[[], bool], hurry: Event) -> bool:
+    def look() -> bool | None:
+        return True if take() else False if hurry.is_set() else None
+
+    return poll(look, Deadline.after(OUTAGE_BUDGET_S), _POLL_S) or False
 
 
 @contextmanager
 def _held_session(database: Database, name: str) -> Iterator[None]:
     try:
-        connection = weathered(lambda: _locked_session(database, name))
+        connection = weathered(lambda: _locked_session(database, name), hurry=database.hurry)
     except SQLAlchemyError as error:
         raise database.refusal(error) from error
     try:
@@ -61,7 +79,7 @@ def _locked_session(database: Database, name: str) -> Connection:
     connection = database.engine.connect().execution_options(isolation_level="AUTOCOMMIT")
     take, key = text(_TAKE[database.kind]), {"key": _key(database, name)}
     try:
-        taken = poll(lambda: connection.scalar(take, key) or None, Deadline.after(OUTAGE_BUDGET_S), _POLL_S)
+        taken = _waited_for(lambda: bool(connection.scalar(take, key)), database.hurry)
     except BaseException:
         _hang_up(connection)  # it may be locked and nobody would know
         raise
@@ -92,4 +110,5 @@ def _key(database: Database, name: str) -> str | int:
 
 
 def _never_free(database: Database, name: str) -> StoreError:
-    return StoreError(f'{database.masked_url}: the lock "{name}" was not free within {OUTAGE_BUDGET_S:g} s')
+    patience = "when it was wanted in a hurry" if database.hurry.is_set() else f"within {OUTAGE_BUDGET_S:g} s"
+    return StoreError(f'{database.masked_url}: the lock "{name}" was not free {patience}')

@@ -71,6 +71,7 @@ class StudyRecord:
     reserved: int  # trials that were claimed, retries left out; never above the budget
     desired: Desired
     created_at: datetime
+    ended_because: str | None = None  # why this program stopped it; None when a user did, or nobody
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,6 +87,7 @@ class WorkerRecord:
     beat: int
     slot: Slot
     retired: bool
+    machine: str = ""  # tells two machines with equal host names apart; "" for a worker of an older version
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -163,3 +165,4 @@ class Orders:
     desired: Desired
     cancel_attempt: bool  # end the running attempt now
     fenced: bool  # the worker was declared dead: its attempt belongs to somebody else
+    drain: bool = False  # the tables were upgraded by a newer optuna-tuner: end after this attempt

@@ -19,7 +19,7 @@ from optuna_tuner.store.tables import VERSION_TABLE
 if TYPE_CHECKING:
     from alembic.config import Config
 
-HEAD = "0001"  # the last migration; kept here so that an everyday start need not load Alembic
+HEAD = "0002"  # the last migration; kept here so that an everyday start need not load Alembic
 _MIGRATIONS = Path(__file__).parent / "migrations"
 _LOCK = "schema"
 
@@ -82,8 +82,17 @@ def upgrade(database: Database) -> None:
 def _revision(connection: Connection) -> str | None:
     if not inspect(connection).has_table(VERSION_TABLE):
         return None
+    return _version(connection)
+
+
+def _version(connection: Connection) -> str | None:
     found = connection.scalar(text(f"SELECT version_num FROM {VERSION_TABLE}"))  # noqa: S608  our own constant
     return None if found is None else str(found)
+
+
+def is_current(connection: Connection) -> bool:
+    """Whether the tables are still those of this package; another process may have upgraded them."""
+    return _version(connection) == HEAD
 
 
 def _refuse_newer(database: Database, state: SchemaState) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from threading import Event
 from types import TracebackType
 from typing import TYPE_CHECKING, Self, TypeVar
 
@@ -30,13 +31,16 @@ Result = TypeVar("Result")
 class Store:
     """What outlives a process. Threads may share one; a child process opens its own.
 
-    Every method of its parts waits out database trouble for ten minutes, and then raises StoreError.
+    Every method of its parts waits out database trouble for ten minutes, and then raises StoreError. Once `hurry` is
+    set, for good, none waits any more, neither for the weather nor for the study lock: whoever must let go of a GPU
+    within seconds sets it.
     """
 
     def __init__(self, url: str) -> None:
         """Use `Store.open`."""
         self.url = url
-        self._database = Database(url)
+        self.hurry = Event()
+        self._database = Database(url, self.hurry)
         self.masked_url = self._database.masked_url
         self.studies = Studies(self._database)
         self.attempts = Attempts(self._database)
@@ -64,14 +68,15 @@ class Store:
     def study_lock(self, study_id: str) -> AbstractContextManager[None]:
         """Hold the study for oneself: one process at a time, on any host. Not re-entrant.
 
-        A database server that restarts frees the lock under its holder: what is done inside must bear that.
+        A database server that restarts frees the lock under its holder: what is done inside must bear that. Raises
+        StoreError when it cannot be had within ten minutes, and in a hurry when it cannot be had at once.
         """
         return held(self._database, f"study-{checked_id(study_id)}")
 
     def optuna_storage(self, *, reading: bool = False) -> BaseStorage:
         """Optuna's storage on the same database, the same one each time. With `reading` it neither waits nor writes."""
         if reading not in self._optuna:
-            self._optuna[reading] = weathered(lambda: self._database.optuna_storage(reading=reading))
+            self._optuna[reading] = self.weathered(lambda: self._database.optuna_storage(reading=reading))
         return self._optuna[reading]
 
     def weathered(self, call: Callable[[], Result]) -> Result:
@@ -82,7 +87,7 @@ class Store:
         from optuna.exceptions import OptunaError  # noqa: PLC0415  heavy; loaded already where it is needed
 
         try:
-            return weathered(call)
+            return weathered(call, hurry=self.hurry)
         except (SQLAlchemyError, OptunaError) as error:
             if is_weather(error):
                 raise self._database.refusal(error) from error
@@ -94,6 +99,7 @@ class Store:
         for storage in self._optuna.values():
             storage.remove_session()
             storage.engine.dispose()
+            self._database.forget(storage)
 
     def __enter__(self) -> Self:
         return self

@@ -32,11 +32,7 @@ class Studies:
             desired=Desired.RUN,
             created_at=datetime.now(UTC),
         )
-        try:
-            return self._database.write(lambda connection: _add(connection, record))
-        except ConflictError:
-            # Another process added the name in the same moment: now it can be seen, and said.
-            return self._database.write(lambda connection: _add(connection, record))
+        return self._database.write(lambda connection: _add(connection, record))
 
     def get(self, name: str) -> StudyRecord:
         """The study of that name. Raises NotFoundError, which lists names like it."""
@@ -62,8 +58,19 @@ class Studies:
         return tuple(_record(row) for row in rows)
 
     def want(self, study_id: str, desired: Desired) -> StudyRecord:
-        """Say what is wanted; workers hear it at their next beat. Raises NotFoundError."""
-        return self._database.write(lambda connection: _change(connection, study_id, desired=desired.value))
+        """Say what is wanted; workers hear it at their next beat. RUN forgets why the study was given up.
+
+        Raises NotFoundError.
+        """
+        forget: dict[str, object] = {"ended_because": None} if desired is Desired.RUN else {}
+        return self._database.write(lambda connection: _change(connection, study_id, desired=desired.value, **forget))
+
+    def give_up(self, study_id: str, reason: str) -> StudyRecord:
+        """Stop a study that shall still run, and keep why; nothing when it was told otherwise before.
+
+        Raises NotFoundError.
+        """
+        return self._database.write(lambda connection: _give_up(connection, study_id, reason))
 
     def set_spec(self, study_id: str, spec_json: str) -> StudyRecord:
         """Keep the newer study file; workers that start from now on read it."""
@@ -102,6 +109,12 @@ def _add(connection: Connection, record: StudyRecord) -> StudyRecord:
 
 def _change(connection: Connection, study_id: str, **values: object) -> StudyRecord:
     connection.execute(update(STUDY).where(STUDY.c.id == study_id).values(values))
+    return study_of(connection, study_id)
+
+
+def _give_up(connection: Connection, study_id: str, reason: str) -> StudyRecord:
+    wanted = (STUDY.c.id == study_id) & (STUDY.c.desired == Desired.RUN.value)
+    connection.execute(update(STUDY).where(wanted).values(desired=Desired.STOP.value, ended_because=reason))
     return study_of(connection, study_id)
 
 

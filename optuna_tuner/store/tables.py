@@ -80,6 +80,7 @@ STUDY = Table(
     Column("reserved", Integer, nullable=False),
     Column("desired", WORD, nullable=False),
     Column("created_at", Utc, nullable=False),
+    Column("ended_because", LONG),
     CheckConstraint("reserved <= budget", name="reserved_within_budget"),
     **MYSQL,
 )
@@ -96,6 +97,7 @@ WORKER = Table(
     Column("beat", BigInteger, nullable=False),
     Column("slot", LONG, nullable=False),
     Column("retired", Boolean, nullable=False),
+    Column("machine", String(64), nullable=False, server_default=""),
     **MYSQL,
 )
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import fields
+from typing import NotRequired, TypedDict, Unpack
 
-from sqlalchemy import Connection, RowMapping, insert, select, update
+from sqlalchemy import ColumnElement, Connection, RowMapping, insert, select, true, update
 
 from optuna_tuner.errors import NotFoundError
+from optuna_tuner.store import schema
 from optuna_tuner.store.codec import decode_slot, encode
 from optuna_tuner.store.database import Database
 from optuna_tuner.store.ids import new_id
@@ -18,26 +20,31 @@ from optuna_tuner.values import Slot
 BEAT_PATIENCE_S = 10.0
 
 
+class ProcessName(TypedDict):
+    """What names one process among all that ever were."""
+
+    host: str
+    boot_id: str
+    pid: int
+    pid_start: float  # in a unit of the caller's choice: it is only compared
+    machine: NotRequired[str]  # 64 letters at most
+
+
 class Workers:
     """All workers of the store. `retire` is the fence: after it, nothing that the worker writes is accepted."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def register(
-        self, *, study_id: str, slot: Slot, host: str, boot_id: str, pid: int, pid_start: float
-    ) -> WorkerRecord:
-        """A new worker of a study. `pid_start`: seconds since the epoch. Raises NotFoundError for an unknown study."""
+    def register(self, *, study_id: str, slot: Slot, **process: Unpack[ProcessName]) -> WorkerRecord:
+        """A new worker of a study, which is this process. Raises NotFoundError for an unknown study."""
         record = WorkerRecord(
             id=new_id(),
             study_id=study_id,
-            host=host,
-            boot_id=boot_id,
-            pid=pid,
-            pid_start=pid_start,
             beat=0,
             slot=slot,
             retired=False,
+            **process,
         )
         return self._database.write(lambda connection: _add(connection, record))
 
@@ -61,11 +68,14 @@ class Workers:
 
     def alive(self, study_id: str | None = None) -> tuple[WorkerRecord, ...]:
         """The workers that nobody retired, of one study or of all, the oldest first."""
-        return tuple(worker for worker in self.all(study_id) if not worker.retired)
+        return self._where(study_id, WORKER.c.retired.is_(False))
 
     def all(self, study_id: str | None = None) -> tuple[WorkerRecord, ...]:
         """All workers that ever were, of one study or of all, the oldest first."""
-        query = select(WORKER).order_by(WORKER.c.id)
+        return self._where(study_id, true())
+
+    def _where(self, study_id: str | None, which: ColumnElement[bool]) -> tuple[WorkerRecord, ...]:
+        query = select(WORKER).where(which).order_by(WORKER.c.id)
         if study_id is not None:
             query = query.where(WORKER.c.study_id == study_id)
         rows = self._database.read(lambda connection: connection.execute(query).mappings().all())
@@ -96,7 +106,9 @@ def _beat(connection: Connection, worker_id: str, attempt_id: str | None) -> Ord
     worker = _worker(connection, worker_id)
     desired = study_of(connection, worker.study_id).desired
     cancel = attempt_id and connection.scalar(select(ATTEMPT.c.cancel).where(ATTEMPT.c.id == attempt_id))
-    return Orders(desired=desired, cancel_attempt=bool(cancel), fenced=not counted)
+    return Orders(
+        desired=desired, cancel_attempt=bool(cancel), fenced=not counted, drain=not schema.is_current(connection)
+    )
 
 
 def _worker(connection: Connection, worker_id: str) -> WorkerRecord:

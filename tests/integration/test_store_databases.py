@@ -23,18 +23,23 @@ from store_crowd import (
     count_up,
     end_each,
     first_start,
+    first_study,
     gathered,
     register,
+    upgrade,
 )
+from stores import check_first_version, make_first_version
 
 from optuna_tuner.clock import Deadline, poll
 from optuna_tuner.errors import ConflictError, StoreError
 from optuna_tuner.store.records import AttemptKind, AttemptState, EventKind, StudyRecord
 from optuna_tuner.store.store import Store
+from optuna_tuner.testing.sample_study import sample_study
 from optuna_tuner.values import Params
 
 BUDGET = 100
 PATIENCE_S = 60.0
+SOON_S = 15.0  # on a loaded machine; without the hurry it would be minutes
 SERVERS = [pytest.param(name, marks=getattr(pytest.mark, name)) for name in ("postgresql", "mysql")]
 
 
@@ -102,6 +107,28 @@ def test_eight_first_starts_at_once_all_succeed_on_mariadb(crowd: Crowd, mysql: 
     assert crowd.all(first_start, mysql.new_database()) == [0] * SIZE
 
 
+@pytest.mark.parametrize("kind", ["sqlite", *SERVERS])
+def test_eight_who_start_the_same_study_in_an_empty_database_share_it(
+    crowd: Crowd, kind: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    for turn in range(3):
+        url = f"sqlite:///{tmp_path}/{turn}/new.db"
+        if kind != "sqlite":
+            url = request.getfixturevalue(kind).new_database()
+        ids = crowd.all(first_study, url, sample_study("shared").spec.model_dump_json())
+        with Store.open(url, create=False) as store:
+            assert set(ids) == {study.id for study in store.studies.all()}
+            assert [found.study_name for found in store.optuna_storage().get_all_studies()] == ["shared"]
+
+
+def test_eight_upgrades_at_once_keep_every_row(crowd: Crowd, url: str) -> None:
+    make_first_version(url)
+    assert crowd.all(upgrade, url) == [None] * SIZE
+    with Store.open(url, create=False) as store:
+        check_first_version(store)
+        assert store.studies.give_up("s1", "why").ended_because is None
+
+
 def test_of_eight_who_add_a_name_exactly_one_does(crowd: Crowd, store: Store) -> None:
     assert sum(crowd.all(add, store.url, "taken")) == 1
     assert [study.name for study in store.studies.all()] == ["taken"]
@@ -153,7 +180,8 @@ def test_values_and_names_are_kept_exactly(store: Store, study: StudyRecord) -> 
     attempt = store.attempts.claim(study.id, worker.id, baseline=False)
     assert attempt is not None
     params = Params(flags={"f": 0.1 + 0.2, "i": 2**70, "t": "\0 \ud800 😀 ' \\ %", "b": True})
-    assert store.attempts.asked(attempt.id, 0, params)
+    assert store.attempts.asked(attempt.id, 0)
+    assert store.attempts.chosen(attempt.id, params)
     assert store.attempts.end(attempt.id, worker.id, DONE, retry=False)
     kept = store.attempts.get(attempt.id)
     assert (kept.params, kept.outcome) == (params, DONE)

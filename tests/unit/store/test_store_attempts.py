@@ -1,5 +1,9 @@
 from __future__ import annotations
 
+import json
+import sqlite3
+from pathlib import Path
+
 import pytest
 from stores import BROKEN, DONE, PARAMS, STOPPED, register
 
@@ -90,25 +94,73 @@ def test_an_unknown_study_or_worker_claims_nothing(store: Store, study: StudyRec
 
 def test_number_and_parameters_are_kept_once(store: Store, study: StudyRecord, worker: WorkerRecord) -> None:
     attempt = claimed(store, worker)
-    assert store.attempts.asked(attempt.id, 4, PARAMS)
-    assert store.attempts.asked(attempt.id, 4, PARAMS), "the same again: only the reply was lost"
-    assert not store.attempts.asked(attempt.id, 5, Params())
+    assert not store.attempts.chosen(attempt.id, PARAMS), "it has no trial yet"
+    for _ in range(2):  # the second time only the reply was lost
+        assert store.attempts.asked(attempt.id, 4)
+    assert not store.attempts.asked(attempt.id, 5)
+    for _ in range(2):
+        assert store.attempts.chosen(attempt.id, PARAMS)
+    assert [event.data for event in store.events.of(attempt.id) if event.kind is EventKind.ASKED] == [{"number": 4}]
     found = store.attempts.by_number(study.id, 4)
     assert (found.id, found.params) == (attempt.id, PARAMS)
     with pytest.raises(NotFoundError):
         store.attempts.by_number(study.id, 5)
 
 
+def test_the_numbers_are_those_of_all_trials_that_have_an_attempt(
+    store: Store, study: StudyRecord, worker: WorkerRecord
+) -> None:
+    assert store.attempts.numbers(study.id) == frozenset()
+    store.attempts.asked(claimed(store, worker).id, 4)
+    claimed(store, register(store, study))
+    assert store.attempts.numbers(study.id) == {4}
+    assert store.attempts.numbers(new_id()) == frozenset()
+
+
+def test_the_last_ends_are_the_newest_first(store: Store, study: StudyRecord, worker: WorkerRecord) -> None:
+    first, second = claimed(store, worker), claimed(store, register(store, study))
+    assert store.attempts.last_ended(study.id, 5) == ()
+    finish(store, second)
+    finish(store, first, BROKEN)
+    assert [attempt.id for attempt in store.attempts.last_ended(study.id, 5)] == [first.id, second.id]
+    (newest,) = store.attempts.last_ended(study.id, 1)
+    assert newest.outcome == BROKEN
+
+
+def test_what_a_worker_asks_between_two_trials_reads_no_old_outcome(
+    store: Store, study: StudyRecord, worker: WorkerRecord, tmp_path: Path
+) -> None:
+    old = claimed(store, worker)
+    store.attempts.asked(old.id, 0)
+    finish(store, old)
+    store.attempts.told(old.id)
+    connection = sqlite3.connect(tmp_path / "studies.db")
+    with connection:
+        connection.execute("UPDATE tuner_attempt SET outcome = 'none that can be read'")
+    connection.close()
+    with pytest.raises(json.JSONDecodeError):
+        store.attempts.of(study.id)
+    new = claimed(store, worker)
+    assert store.attempts.numbers(study.id) == {0}
+    assert store.attempts.asked(new.id, 1)
+    assert store.attempts.chosen(new.id, PARAMS)
+    assert store.attempts.running(study.id) == (store.attempts.get(new.id),)
+    finish(store, new)
+    assert [attempt.id for attempt in store.attempts.last_ended(study.id, 1)] == [new.id]
+    assert [attempt.id for attempt in store.attempts.untold(study.id)] == [new.id]
+
+
 def test_two_attempts_never_share_a_trial(store: Store, study: StudyRecord, worker: WorkerRecord) -> None:
-    assert store.attempts.asked(claimed(store, worker).id, 0, PARAMS)
+    assert store.attempts.asked(claimed(store, worker).id, 0)
     other = claimed(store, register(store, study))
     with pytest.raises(ConflictError):
-        store.attempts.asked(other.id, 0, PARAMS)
+        store.attempts.asked(other.id, 0)
 
 
 def test_an_outcome_is_kept_exactly_and_told_once(store: Store, study: StudyRecord, worker: WorkerRecord) -> None:
     attempt = claimed(store, worker)
-    store.attempts.asked(attempt.id, 0, PARAMS)
+    store.attempts.asked(attempt.id, 0)
+    store.attempts.chosen(attempt.id, PARAMS)
     assert finish(store, attempt)
     (untold,) = store.attempts.untold(study.id)
     assert (untold.outcome, untold.state, untold.told) == (DONE, AttemptState.ENDED, False)
@@ -137,7 +189,8 @@ def test_a_retry_has_the_same_parameters_and_costs_no_budget(
     store: Store, study: StudyRecord, worker: WorkerRecord
 ) -> None:
     attempt = claimed(store, worker, baseline=True)
-    store.attempts.asked(attempt.id, 0, PARAMS)
+    store.attempts.asked(attempt.id, 0)
+    store.attempts.chosen(attempt.id, PARAMS)
     finish(store, attempt, BROKEN, retry=True)
     again = claimed(store, worker, baseline=True)
     assert (again.kind, again.params, again.tries, again.retry_of) == (AttemptKind.BASELINE, PARAMS, 2, attempt.id)
@@ -172,7 +225,8 @@ def test_nothing_is_written_after_the_end(store: Store, worker: WorkerRecord) ->
     assert store.attempts.enter(attempt.id, Phase.START_UP)
     finish(store, attempt, BROKEN)
     assert not store.attempts.enter(attempt.id, Phase.BENCHMARK)
-    assert not store.attempts.asked(attempt.id, 0, PARAMS)
+    assert not store.attempts.asked(attempt.id, 0)
+    assert not store.attempts.chosen(attempt.id, PARAMS)
     assert store.attempts.get(attempt.id).phase is Phase.START_UP
 
 
@@ -204,7 +258,8 @@ def test_cancelling_what_has_ended_changes_nothing(store: Store, worker: WorkerR
 
 def test_every_step_is_in_the_history(store: Store, worker: WorkerRecord) -> None:
     attempt = claimed(store, worker)
-    store.attempts.asked(attempt.id, 0, PARAMS)
+    store.attempts.asked(attempt.id, 0)
+    store.attempts.chosen(attempt.id, PARAMS)
     store.attempts.enter(attempt.id, Phase.START_UP)
     store.attempts.enter(attempt.id, Phase.START_UP)
     finish(store, attempt)

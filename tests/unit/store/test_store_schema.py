@@ -9,6 +9,7 @@ import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
+from stores import OLD_WORKER, check_first_version, make_first_version
 
 from optuna_tuner.errors import StoreError
 from optuna_tuner.store import schema
@@ -63,7 +64,7 @@ def test_sqlite_writes_ahead_and_waits(store: Store) -> None:
         names = ("journal_mode", "synchronous", "busy_timeout", "foreign_keys")
         return [connection.exec_driver_sql(f"PRAGMA {name}").scalar() for name in names]  # type: ignore[attr-defined]
 
-    assert store._database.read(settings) == ["wal", 2, 60_000, 1]
+    assert store._database.read(settings) == ["wal", 2, 1_000, 1]
 
 
 def test_optunas_writers_begin_as_writers_and_its_readers_do_not(store: Store) -> None:
@@ -89,8 +90,8 @@ def test_without_create_a_database_of_optuna_alone_is_missing_our_tables(tmp_pat
         Store.open(f"sqlite:///{tmp_path}/a.db", create=False)
 
 
-def test_old_tables_name_the_command_that_upgrades_them(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(schema, "HEAD", "0002")
+def test_old_tables_name_the_command_that_upgrades_them(store: Store, tmp_path: Path) -> None:
+    run(tmp_path / "studies.db", "UPDATE tuner_alembic_version SET version_num = '0001'")
     with pytest.raises(StoreError, match="optuna-tuner db upgrade"):
         Store.open(store.url, create=False)
 
@@ -108,6 +109,34 @@ def test_tables_of_another_optuna_are_refused_and_can_be_upgraded(store: Store, 
         store.optuna_storage()
     upgrade(store.url)
     assert store.optuna_storage().get_all_studies() == []
+
+
+def test_a_database_of_the_first_version_comes_up_with_its_rows(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/old.db"
+    make_first_version(url)
+    with pytest.raises(StoreError, match="optuna-tuner db upgrade"):
+        Store.open(url, create=False)
+    upgrade(url)
+    with Store.open(url, create=False) as store:
+        check_first_version(store)
+
+
+def test_workers_of_the_first_version_may_go_on_writing(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/old.db"
+    make_first_version(url)
+    upgrade(url)
+    run(tmp_path / "old.db", OLD_WORKER.replace("'w1'", "'w2'"))
+    with Store.open(url, create=False) as store:
+        assert [worker.machine for worker in store.workers.alive()] == ["", ""]
+
+
+def test_a_step_that_was_cut_off_half_way_is_taken_again(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/old.db"
+    make_first_version(url)
+    run(tmp_path / "old.db", "ALTER TABLE tuner_study ADD COLUMN ended_because TEXT")  # as MySQL leaves it
+    upgrade(url)
+    with Store.open(url, create=False) as store:
+        assert store.workers.get("w1").machine == ""
 
 
 def test_a_second_start_changes_nothing(store: Store) -> None:

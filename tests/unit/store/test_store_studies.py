@@ -38,6 +38,24 @@ def test_what_is_wanted_is_kept(store: Store, study: StudyRecord) -> None:
         store.studies.want(new_id(), Desired.RUN)
 
 
+def test_a_study_that_is_given_up_says_why_until_it_shall_run_again(store: Store, study: StudyRecord) -> None:
+    given_up = store.studies.give_up(study.id, "the disk is full")
+    assert (given_up.desired, given_up.ended_because) == (Desired.STOP, "the disk is full")
+    assert store.studies.give_up(study.id, "another reason").ended_because == "the disk is full", "the first counts"
+    assert store.studies.want(study.id, Desired.CANCEL).ended_because == "the disk is full"
+    again = store.studies.want(study.id, Desired.RUN)
+    assert (again.desired, again.ended_because) == (Desired.RUN, None)
+    with pytest.raises(NotFoundError):
+        store.studies.give_up(new_id(), "")
+
+
+@pytest.mark.parametrize("desired", [Desired.PAUSE, Desired.STOP, Desired.CANCEL])
+def test_what_a_user_wanted_is_not_given_up(store: Store, study: StudyRecord, desired: Desired) -> None:
+    store.studies.want(study.id, desired)
+    found = store.studies.give_up(study.id, "the disk is full")
+    assert (found.desired, found.ended_because) == (desired, None)
+
+
 def test_the_study_lock_wants_an_id(store: Store) -> None:
     with pytest.raises(NotFoundError):
         store.study_lock("../../etc/passwd")

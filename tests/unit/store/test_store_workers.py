@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import sqlite3
+from pathlib import Path
+
 import pytest
 from stores import register
 
@@ -39,6 +42,24 @@ def test_a_worker_is_kept_exactly(store: Store, worker: WorkerRecord) -> None:
     assert worker.slot == Slot(name="0", host="h", gpus=("GPU-1",), cores=(0, 1))
     with pytest.raises(NotFoundError):
         store.workers.get(new_id())
+
+
+def test_the_machine_is_kept_with_the_worker(store: Store, study: StudyRecord) -> None:
+    slot = Slot(name="0", host="h")
+    worker = store.workers.register(
+        study_id=study.id, slot=slot, host="h", boot_id="b", pid=1, pid_start=0.0, machine="m"
+    )
+    assert store.workers.get(worker.id).machine == worker.machine == "m"
+
+
+def test_a_worker_hears_that_the_tables_were_upgraded(store: Store, worker: WorkerRecord, tmp_path: Path) -> None:
+    assert not store.workers.beat(worker.id, None).drain
+    connection = sqlite3.connect(tmp_path / "studies.db")
+    with connection:
+        connection.execute("UPDATE tuner_alembic_version SET version_num = '9999'")
+    connection.close()
+    assert store.workers.beat(worker.id, None).drain
+    assert store.workers.get(worker.id).beat == 2, "it still counts as alive"
 
 
 def test_a_worker_needs_a_study(store: Store) -> None:
@@ -89,6 +110,7 @@ def test_a_resource_goes_from_intent_to_created_to_gone(
     assert store.ledger.open_of(worker.id) == store.ledger.open_all() == ()
     assert store.ledger.get(name).state is ResourceState.GONE
     assert [event.kind.value for event in store.events.of(attempt.id)][2:] == ["intent", "created", "gone"]
+    assert not store.ledger.created(name, HANDLE), "what is gone stays gone"
 
 
 def test_an_intent_whose_reply_was_lost_is_written_once(
