@@ -193,11 +193,11 @@ def suggest(space: Mapping[str, Parameter], trial: BaseTrial) -> Params:
             chosen[name] = parameter.suggest(trial, name)
     return Params(
         flags={name: value for name, value in chosen.items() if not space[name].env},
-        env={name: _shell_word(value) for name, value in chosen.items() if space[name].env},
+        env={name: shell_word(value) for name, value in chosen.items() if space[name].env},
     )
 
 
-def _shell_word(value: Scalar) -> str:
+def shell_word(value: Scalar) -> str:
     """As programs expect it in their environment: switches as 1 and 0."""
     return str(int(value)) if isinstance(value, bool) else str(value)
 

@@ -10,12 +10,12 @@ from collections.abc import Iterator, Mapping
 from itertools import islice
 
 from optuna.distributions import BaseDistribution
-from optuna.samplers import BaseSampler
 from optuna.study import Study
 from optuna.trial import FrozenTrial
 
 from optuna_tuner.spec.space import Parameter
 from optuna_tuner.spec.study import StudySpec
+from optuna_tuner.tuning.one_by_one import OneByOne
 from optuna_tuner.values import Scalar
 
 Configuration = Mapping[str, Scalar]
@@ -46,7 +46,7 @@ def trials_of(spec: StudySpec) -> int:
     return min(budget, spec.baseline + sum(1 for _ in islice(configurations(spec.space), budget)))
 
 
-class Grid(BaseSampler):
+class Grid(OneByOne):
     """Gives each trial the first configuration that no trial before it has; after the last one, the first again."""
 
     def __init__(self, space: Mapping[str, Parameter]) -> None:
@@ -60,19 +60,6 @@ class Grid(BaseSampler):
         first = next(configurations(self._space))
         left = (each for each in configurations(self._space) if _key(each) not in visited)
         self._chosen = next(left, first)
-
-    def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:  # noqa: ARG002  Optuna's signature
-        """Nothing: parameters come one by one."""
-        return {}
-
-    def sample_relative(  # Optuna's signature
-        self,
-        study: Study,  # noqa: ARG002  as above
-        trial: FrozenTrial,  # noqa: ARG002  as above
-        search_space: dict[str, BaseDistribution],  # noqa: ARG002  as above
-    ) -> dict[str, Scalar]:
-        """Nothing: parameters come one by one."""
-        return {}
 
     def sample_independent(
         self,

@@ -6,22 +6,27 @@ told by whoever holds the study lock, so that a worker may die between the two.
 
 from __future__ import annotations
 
+import logging
 import warnings
 from collections.abc import Sequence
+from contextlib import suppress
 
 import optuna
+from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial, Trial, TrialState
 
-from optuna_tuner.errors import StoppedError
+from optuna_tuner.errors import ConflictError, StoppedError
 from optuna_tuner.spec.space import suggest
 from optuna_tuner.spec.study import StudySpec
-from optuna_tuner.store.records import AttemptRecord, Outcome, StudyRecord, Verdict
+from optuna_tuner.store.records import AttemptKind, AttemptRecord, Outcome, StudyRecord, Verdict
 from optuna_tuner.store.store import Store
 from optuna_tuner.tuning.journal import Journal
-from optuna_tuner.tuning.samplers import make_pruner, make_sampler
+from optuna_tuner.tuning.samplers import Repeated, make_pruner, make_sampler
 from optuna_tuner.tuning.trial import GiveUp
 from optuna_tuner.tuning.verdict import score
-from optuna_tuner.values import Cause, Params
+from optuna_tuner.values import Params
+
+logger = logging.getLogger(__name__)
 
 STATES = {
     Verdict.COMPLETE: TrialState.COMPLETE,
@@ -32,12 +37,16 @@ STATES = {
 
 def optuna_study_exists(store: Store, name: str) -> bool:
     """Whether Optuna has a study of this name in the database, ours or a stranger's."""
-    return name in optuna.get_all_study_names(store.optuna_storage())
+    return name in store.weathered(lambda: optuna.get_all_study_names(store.optuna_storage()))
 
 
 def ensure_optuna_study(store: Store, spec: StudySpec) -> None:
-    """Make Optuna's study of the same name; fine where it is there already."""
+    """Make Optuna's study of the same name; fine where it is there already, or is made by another in this moment."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
+    store.weathered(lambda: _ensure(store, spec))
+
+
+def _ensure(store: Store, spec: StudySpec) -> None:
     study = optuna.create_study(
         storage=store.optuna_storage(),
         study_name=spec.name,
@@ -50,59 +59,93 @@ def ensure_optuna_study(store: Store, spec: StudySpec) -> None:
 
 
 class History:
-    """The Optuna study of one worker's study."""
+    """The Optuna study of one worker's study. Its trials and our attempts that were asked for correspond one to one."""
 
     def __init__(self, store: Store, record: StudyRecord, spec: StudySpec) -> None:
-        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        """Read it. Who made our study may have died before it made Optuna's: then it is made now."""
         self._store, self._study_id, self._spec = store, record.id, spec
+        ensure_optuna_study(store, spec)
+        self._study = store.weathered(self._load)
+
+    def _load(self) -> optuna.Study:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            self._study = optuna.load_study(
-                study_name=record.name,
-                storage=store.optuna_storage(),
-                pruner=make_pruner(spec.pruner),
+            return optuna.load_study(
+                study_name=self._spec.name,
+                storage=self._store.optuna_storage(),
+                pruner=make_pruner(self._spec.pruner),
             )
 
     def ask(self, attempt: AttemptRecord) -> tuple[Trial, Params]:
-        """Get a trial and its parameters: the sampler's choice, or those of the attempt where it has some."""
+        """Get a trial and its parameters: the sampler's choice, or those of the attempt where it has some.
+
+        Raises StoppedError when the attempt was ended meanwhile.
+        """
         with self._store.study_lock(self._study_id):
             return self._store.weathered(lambda: self._ask(attempt))
 
     def _ask(self, attempt: AttemptRecord) -> tuple[Trial, Params]:
-        self._end_strays()
-        trial = self._new_trial(attempt)
-        params = suggest(self._spec.space, trial) if attempt.params is None else attempt.params
-        if not self._store.attempts.asked(attempt.id, trial.number, params):
-            raise StoppedError("the attempt was ended by somebody else while its parameters were chosen")
+        """First linked, then suggested: whatever is cut off leaves a trial without parameters, for the next to take."""
+        trial = self._linked(attempt)
+        params = attempt.params if attempt.kind is AttemptKind.BASELINE else None
+        if params is None:
+            params = self._suggested(trial)
+        earlier = self._asked_before(attempt)
+        if earlier is not None:
+            trial.set_user_attr("retry_of", earlier)
+        if not self._store.attempts.chosen(attempt.id, params):
+            raise _ended_meanwhile()
         return trial, params
 
-    def _end_strays(self) -> None:
-        """A worker that died between Optuna's ask and our note of it left a trial that nobody will ever tell."""
-        ours = {attempt.number for attempt in self._store.attempts.of(self._study_id)}
-        for stray in self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-            if stray.number not in ours:
-                trial = Trial(self._study, stray._trial_id)  # noqa: SLF001  Optuna has no public way from a number to a live trial
-                trial.set_user_attr("cause", Cause.WORKER_LOST.value)
-                self._study.tell(trial, state=TrialState.FAIL)
+    def _linked(self, attempt: AttemptRecord) -> Trial:
+        number = self._store.attempts.get(attempt.id).number
+        if number is not None:  # an earlier call came as far as this
+            return self._live(attempt, next(each for each in self._trials() if each.number == number))
+        while True:
+            trial = self._unlinked(attempt)
+            try:
+                linked = self._store.attempts.asked(attempt.id, trial.number)
+            except ConflictError:  # a restart of the database took the study lock from us, and another took the trial
+                continue
+            if not linked:
+                raise _ended_meanwhile()
+            return trial
 
-    def _new_trial(self, attempt: AttemptRecord) -> Trial:
-        earlier = self._asked_before(attempt)
-        if earlier is None:
-            self._study.sampler = make_sampler(self._spec, len(self._trials()))
+    def _unlinked(self, attempt: AttemptRecord) -> Trial:
+        """A trial that no attempt has: one whose worker died before it was linked, else a new one."""
+        fresh = attempt.params is None
+        strays = [stray for stray in self._strays() if fresh or _is_blank(stray)]
+        if strays:
+            return self._live(attempt, strays[0])
+        if fresh:
+            self._study.sampler = self._sampler(attempt, len(self._trials()))
             return self._study.ask()
-        first = self._trials()[earlier]
-        again = optuna.trial.create_trial(
-            state=TrialState.RUNNING,
-            params=first.params,
-            distributions=first.distributions,
-            user_attrs={"retry_of": earlier},
-        )
-        self._study.add_trial(again)
-        return Trial(self._study, self._trials()[-1]._trial_id)  # noqa: SLF001  as above
+        # Not by `ask`, which would take a configuration that a user has put into Optuna's queue.
+        self._study.add_trial(optuna.trial.create_trial(state=TrialState.RUNNING))
+        return self._live(attempt, self._strays()[-1])
+
+    def _strays(self) -> Sequence[FrozenTrial]:
+        running = self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+        linked = self._store.attempts.numbers(self._study_id)
+        return [trial for trial in running if trial.number not in linked]
+
+    def _live(self, attempt: AttemptRecord, trial: FrozenTrial) -> Trial:
+        """Optuna's cache must have seen the trial before: `_trials` sees to that."""
+        self._study.sampler = self._sampler(attempt, trial.number)
+        return Trial(self._study, trial._trial_id)  # noqa: SLF001  Optuna has no public way from a number to a live trial
+
+    def _sampler(self, attempt: AttemptRecord, number: int) -> BaseSampler:
+        return make_sampler(self._spec, number) if attempt.params is None else Repeated(attempt.params)
+
+    def _suggested(self, trial: Trial) -> Params:
+        suggest(self._spec.space, trial)
+        # What counts is what the history holds: Optuna keeps the first value silently, where the commit of an earlier
+        # call of ours was on its way when the line was cut.
+        return suggest(self._spec.space, Trial(self._study, trial._trial_id))  # noqa: SLF001  as above
 
     def _asked_before(self, attempt: AttemptRecord) -> int | None:
         """The trial that has these parameters; a try that ended before it was asked has none."""
-        while attempt.retry_of is not None:
+        while attempt.params is not None and attempt.retry_of is not None:
             attempt = self._store.attempts.get(attempt.retry_of)
             if attempt.number is not None:
                 return attempt.number
@@ -137,29 +180,58 @@ class History:
         with self._store.study_lock(self._study_id):
             self._store.weathered(self._tell)
 
+    def settle(self) -> None:
+        """Tell, and in a study at rest also what nobody will adopt: a trial whose worker died before it was linked."""
+        with self._store.study_lock(self._study_id):
+            self._store.weathered(self._settle)
+
+    def _settle(self) -> None:
+        if not self._store.attempts.active(self._study_id):
+            for stray in filter(_is_blank, self._strays()):
+                attempt = self._store.attempts.asked_in_vain(self._study_id, stray.number)
+                if attempt is not None and attempt.params is not None and attempt.kind is not AttemptKind.BASELINE:
+                    suggest(self._spec.space, self._live(attempt, stray))
+        self._tell()
+
     def _tell(self) -> None:
-        trials = self._trials()
+        trials = {trial.number: trial for trial in self._trials()}
         for attempt in self._store.attempts.untold(self._study_id):
             if attempt.number is not None and attempt.outcome is not None:
+                if attempt.number not in trials:
+                    logger.error("Optuna's history holds no trial %d; its outcome cannot be told", attempt.number)
+                    continue
                 self._tell_one(trials[attempt.number], attempt, attempt.outcome)
             self._store.attempts.told(attempt.id)
 
     def _tell_one(self, frozen: FrozenTrial, attempt: AttemptRecord, outcome: Outcome) -> None:
         if frozen.state.is_finished():
             return  # told before its teller died, or ended by a user in the dashboard
-        trial = Trial(self._study, frozen._trial_id)  # noqa: SLF001  as above
+        # Or in this very moment: by a user, or by a teller who lost the study lock when the database was restarted.
+        with suppress(optuna.exceptions.UpdateFinishedTrialError):
+            self._write(Trial(self._study, frozen._trial_id), attempt, outcome)  # noqa: SLF001  as above
+
+    def _write(self, trial: Trial, attempt: AttemptRecord, outcome: Outcome) -> None:
         for name in outcome.constraints.keys() - trial.constraints.keys():
             trial.set_constraint(name, outcome.constraints[name])
         for name, value in (_attributes(attempt, outcome) | self._scored(outcome)).items():
             trial.set_user_attr(name, value)
         values = list(outcome.values) if outcome.verdict is Verdict.COMPLETE else None
-        self._study.tell(trial, values=values, state=STATES[outcome.verdict])
+        self._study.tell(trial, values=values, state=STATES[outcome.verdict], skip_if_finished=True)
 
     def _scored(self, outcome: Outcome) -> dict[str, object]:
         """The goals' metrics as attributes of their own: optuna-dashboard makes sortable axes of numbers only."""
         goals = self._spec.goals
         names = [each.metric for each in goals.objectives] + [each.metric for each in goals.constraints]
         return {name: outcome.metrics[name] for name in names if name in outcome.metrics}
+
+
+def _is_blank(trial: FrozenTrial) -> bool:
+    """Whether it can still get any parameters: it has none, and no user has fixed some."""
+    return not trial.params and "fixed_params" not in trial.system_attrs
+
+
+def _ended_meanwhile() -> StoppedError:
+    return StoppedError("the attempt was ended by somebody else while its parameters were chosen")
 
 
 def _attributes(attempt: AttemptRecord, outcome: Outcome) -> dict[str, object]:

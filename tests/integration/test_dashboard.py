@@ -18,7 +18,7 @@ import optuna
 import pytest
 from optuna.storages import RDBStorage
 
-from optuna_tuner.errors import EnvironmentFaultError
+from optuna_tuner.errors import EnvironmentFaultError, NotFoundError
 from optuna_tuner.results.dashboard import DashboardStorage, dashboard_app, fill, make_server
 from optuna_tuner.results.dashboard.shelf import Shelf
 from optuna_tuner.results.importance import importance_of
@@ -46,9 +46,13 @@ def view_of(sample: SampleStudy) -> StudyView:
     return study_view(sample.record, sample.spec, sample.attempts, sample.workers, BEGAN + timedelta(hours=1))
 
 
+def nothing_runs(trial_id: int) -> None:
+    raise NotFoundError(f"no trial {trial_id} runs")
+
+
 @contextmanager
 def shown(storage: RDBStorage, shelf: Shelf, refresh: Callable[[int], None]) -> Iterator[httpx.Client]:
-    application = dashboard_app(DashboardStorage(storage, storage), shelf, refresh, "127.0.0.1")
+    application = dashboard_app(DashboardStorage(storage, storage), shelf, refresh, nothing_runs, "127.0.0.1")
     with make_server(application, "127.0.0.1", 0) as server:
         thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
         thread.start()
@@ -266,7 +270,8 @@ def stored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
             assert claimed is not None
             assert each.number is not None
             assert each.outcome is not None
-            store.attempts.asked(claimed.id, each.number, each.params or Params())
+            store.attempts.asked(claimed.id, each.number)
+            store.attempts.chosen(claimed.id, each.params or Params())
             (store.artifacts.attempt_folder(study.id, claimed.id) / "server.log").write_text("ready")
             store.attempts.end(claimed.id, worker.id, each.outcome, retry=False)
     return url

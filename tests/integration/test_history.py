@@ -17,7 +17,7 @@ from optuna_tuner.store.store import Store
 from optuna_tuner.tuning.history import History
 from optuna_tuner.tuning.journal import Journal
 from optuna_tuner.tuning.study import create_or_resume
-from optuna_tuner.values import Cause, Load, Measurement, Slot
+from optuna_tuner.values import Cause, Load, Measurement, Params, Slot
 
 SPEC = StudySpec.model_validate(
     {
@@ -92,14 +92,38 @@ def test_a_teller_that_dies_half_way_is_followed_by_one_that_finishes(
     assert store.attempts.untold(record.id) == ()
 
 
-def test_a_trial_that_optuna_made_and_nobody_noted_is_ended_before_the_next_one(
+def test_a_trial_that_optuna_made_and_nobody_noted_is_taken_by_the_next_one(
     store: Store, record: StudyRecord, claim: Callable[[], AttemptRecord]
 ) -> None:
     optuna.load_study(study_name="history", storage=store.optuna_storage()).ask()  # its worker died here
-    History(store, record, SPEC).ask(claim())
-    stray, mine = trials(store)
-    assert (stray.state.name, stray.user_attrs["cause"]) == ("FAIL", "worker_lost")
-    assert (mine.state.name, mine.number) == ("RUNNING", 1)
+    attempt = claim()
+    History(store, record, SPEC).ask(attempt)
+    (mine,) = trials(store)
+    assert (mine.state.name, mine.number) == ("RUNNING", 0)
+    assert store.attempts.by_number(record.id, 0).id == attempt.id
+
+
+def test_a_configuration_that_a_user_put_into_optunas_queue_is_for_a_search_only(
+    store: Store, record: StudyRecord, me: WorkerRecord, claim: Callable[[], AttemptRecord]
+) -> None:
+    optuna.load_study(study_name="history", storage=store.optuna_storage()).enqueue_trial({"a": 9})
+    history, baseline = History(store, record, SPEC), claim()
+    assert history.ask(baseline)[1] == Params()
+    store.attempts.end(baseline.id, me.id, GOOD, retry=False)
+    assert history.ask(claim())[1] == Params(flags={"a": 9})
+
+
+def test_who_made_our_study_may_die_before_optunas_is_made(store: Store) -> None:
+    spec = SPEC.model_copy(update={"name": "half"})
+    record = store.studies.add(name="half", spec_json=spec.model_dump_json(), space_hash=spec.space_hash(), budget=5)
+    worker = store.workers.register(
+        study_id=record.id, slot=Slot(name="s", host="h"), host="h", boot_id="b", pid=1, pid_start=1.0
+    )
+    attempt = store.attempts.claim(record.id, worker.id, baseline=True)
+    assert attempt is not None
+    assert History(store, record, spec).ask(attempt)[0].number == 0
+    study = optuna.load_study(study_name="half", storage=store.optuna_storage())
+    assert (study.direction.name, study.metric_names) == ("MAXIMIZE", ["output_throughput_tok_s"])
 
 
 def test_the_same_parameters_are_tried_again_as_a_trial_of_their_own(
@@ -192,3 +216,39 @@ def test_all_who_start_the_same_new_study_at_once_share_it(store: Store) -> None
 
     with ThreadPoolExecutor(6) as pool:
         assert len(set(pool.map(start, range(6)))) == 1
+
+
+@pytest.mark.parametrize("again", [False, True], ids=["the sampler's choice", "a repeated configuration"])
+def test_a_trial_whose_worker_died_before_it_was_linked_is_told_when_the_study_is_at_rest(
+    store: Store, record: StudyRecord, me: WorkerRecord, *, again: bool
+) -> None:
+    history = History(store, record, SPEC)
+    attempt = store.attempts.claim(record.id, me.id, baseline=False)
+    assert attempt is not None
+    if again:
+        history.ask(attempt)
+        store.attempts.end(attempt.id, me.id, LOST, retry=True)
+        attempt = store.attempts.claim(record.id, me.id, baseline=False)
+        assert attempt is not None
+    optuna.load_study(study_name=SPEC.name, storage=store.optuna_storage()).ask()
+    store.attempts.end(attempt.id, me.id, LOST, retry=False)
+
+    history.settle()
+    history.settle()
+
+    attempts = {each.number: each for each in store.attempts.of(record.id)}
+    trials = optuna.load_study(study_name=SPEC.name, storage=store.optuna_storage()).trials
+    assert [trial.state for trial in trials] == [optuna.trial.TrialState.FAIL] * (1 + again)
+    assert sorted(number for number in attempts if number is not None) == [trial.number for trial in trials]
+    assert all(each.told for each in attempts.values())
+    if again:
+        assert trials[0].params == trials[1].params
+
+
+def test_a_trial_that_somebody_else_asked_optuna_for_is_left_alone(store: Store, record: StudyRecord) -> None:
+    study = optuna.load_study(study_name=SPEC.name, storage=store.optuna_storage())
+    study.ask()
+
+    History(store, record, SPEC).settle()
+
+    assert [trial.state for trial in study.trials] == [optuna.trial.TrialState.RUNNING]
