@@ -11,6 +11,7 @@ from optuna_tuner.benchmarks import genai_bench_env
 from optuna_tuner.errors import StoreError, TunerError
 from optuna_tuner.home import HOME_VARIABLE, home
 from optuna_tuner.store.store import Store
+from optuna_tuner.tuning import gpus
 from optuna_tuner.tuning.slots import find_slots
 
 
@@ -32,6 +33,7 @@ def checks(storage: str) -> tuple[Check, ...]:
         _home(),
         _database(storage),
         _slots(),
+        _quarantine(),
         _extra("embedded server", "xllamacpp", "embedded"),
         _genai_bench(),
         _extra("GPU discovery", "pynvml", "gpu"),
@@ -73,6 +75,14 @@ def _slots() -> Check:
     cores = f"{len(slot.cores)} of {len(os.sched_getaffinity(0))} CPU cores for the server"
     found = f"{len(slot.gpus)} GPUs" if slot.gpus else f"no GPU found; {cores}"
     return Check(name="slot", ok=True, found=found, needed=True)
+
+
+def _quarantine() -> Check:
+    """GPUs whose memory did not come back; those that did come back meanwhile are free again by this very look."""
+    gpus.lift()
+    ill = "; ".join(f"{uuid} since {since}: {reason}" for uuid, (since, reason) in gpus.quarantined().items())
+    how = "end what holds the memory (nvidia-smi), or reset the GPU; it then comes back by itself"
+    return Check(name="GPU quarantine", ok=not ill, found=ill or "no GPU in it", how_to_get=how)
 
 
 def _extra(name: str, module: str, extra: str) -> Check:

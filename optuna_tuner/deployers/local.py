@@ -14,7 +14,7 @@ from optuna_tuner.contracts import Deployer
 from optuna_tuner.deployers import local_server
 from optuna_tuner.deployers.local_end import end
 from optuna_tuner.deployers.local_request import LocalOptions, body_of, read_body
-from optuna_tuner.deployers.local_server import LocalServer
+from optuna_tuner.deployers.local_server import Asked, LocalServer
 from optuna_tuner.deployers.local_start import let_go, supervise
 from optuna_tuner.deployers.supervision import bounded_log
 from optuna_tuner.deployers.supervision.locks import LOOPBACK
@@ -55,7 +55,8 @@ class Local(Deployer):
         body = read_body(request)
         try:
             home.locks_folder().mkdir(parents=True, exist_ok=True)
-            server = local_server.claim(request, body.model)
+            asked = Asked(labels=body.labels, model=body.model, devices=body.devices)
+            server = local_server.claim(request, asked)
             with ExitStack() as undo:
                 undo.callback(self.stop, server.handle, 0)  # whatever goes wrong, also an interrupt
                 supervise(server, body)

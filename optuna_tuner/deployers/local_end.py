@@ -35,6 +35,7 @@ def _ask(server: LocalServer, supervisor: Process, grace_s: float) -> None:
     with suppress(OSError):  # a full disk, or somebody else has stopped it meanwhile
         record.ask_to_stop(server.folder, grace_s)
     send([supervisor], signal.SIGTERM)
+    send([supervisor], signal.SIGCONT)  # one that somebody stopped must answer, too
     poll(lambda: not lives(supervisor) or None, Deadline.after(grace_s + _KILL_S), _LOOK_EVERY_S)
 
 
@@ -42,9 +43,11 @@ def _sweep(server: LocalServer, grace_s: float) -> None:
     """End what a supervisor left behind that was killed itself, or that does not obey."""
     kill = Deadline.after(grace_s)
     told: set[Process] = set()
+    ever: set[Process] = set()
 
     def look() -> bool | None:
-        left = server.left()
+        ever.update(server.left())
+        left = {process for process in ever if lives(process)}  # also what no net leads to any more
         if kill.passed:
             send(left, signal.SIGKILL)
         else:
@@ -53,5 +56,5 @@ def _sweep(server: LocalServer, grace_s: float) -> None:
         return None if left else True
 
     if not poll(look, Deadline.after(grace_s + _KILL_S), _SWEEP_EVERY_S):
-        pids = ", ".join(str(process.pid) for process in sorted(server.left()))
+        pids = ", ".join(str(process.pid) for process in sorted(filter(lives, ever)))
         raise DeployerError(f"these processes of {server.name} do not end, although they were killed: {pids}")

@@ -18,7 +18,8 @@ Port = Annotated[int, Field(ge=1024, le=65535)]
 
 # What a server needs of its surroundings; OPTUNA_TUNER_STORAGE, which may hold a password, is not among it.
 INHERITED = (
-    *("PATH", "HOME", "USER", "LOGNAME", "LANG", "LC_*", "TZ", "TMPDIR", "XDG_*", "OPTUNA_TUNER_HOME"),
+    *("PATH", "HOME", "USER", "LOGNAME", "LANG", "LC_*", "TZ", "TMPDIR", "XDG_*"),
+    *("OPTUNA_TUNER_HOME", "OPTUNA_TUNER_FAKE_GPUS"),
     *("VIRTUAL_ENV", "CONDA_PREFIX", "LD_LIBRARY_PATH", "SSL_CERT_*", "*_proxy", "*_PROXY"),
     *("CUDA_*", "NVIDIA_*", "NCCL_*", "ROCR_*", "HIP_*", "HF_*", "TORCH*", "PYTORCH_*", "TRITON_*"),
     *("VLLM_*", "SGLANG_*", "SGL_*", "FLASHINFER_*", "GGML_*", "LLAMA_*", "OMP_*", "MKL_*", "OPENBLAS_*"),

@@ -63,6 +63,7 @@ def _order(server: LocalServer, body: ServerRequest, env: Mapping[str, str]) -> 
         grace_s=body.grace_s,
         max_life_s=body.max_life_s,
         owner=processes.this(),
+        mark=server.mark,
     )
 
 

@@ -21,7 +21,7 @@ from typing import NamedTuple
 
 from optuna_tuner.deployers.supervision.bounded_log import BoundedLog
 from optuna_tuner.deployers.supervision.locks import LOOPBACK, hold_devices, hold_port
-from optuna_tuner.deployers.supervision.processes import Process, below, pidfd, send, this
+from optuna_tuner.deployers.supervision.processes import Process, below, lives, pidfd, send, this
 from optuna_tuner.deployers.supervision.record import Record, asked_grace_s, write_record
 from optuna_tuner.deployers.supervision.spawn import Program, become_reaper, spawn
 
@@ -50,12 +50,13 @@ class Order(NamedTuple):
     grace_s: float
     max_life_s: float
     owner: tuple[int, int]
+    mark: int
 
 
 class Supervisor:
-    """Watches one server from its start to the end of its last descendant."""
+    """Watches one server from its start to the end of its last descendant. `locks` are its devices' descriptors."""
 
-    def __init__(self, order: Order) -> None:
+    def __init__(self, order: Order, locks: list[int]) -> None:
         self._order = order
         self._log = BoundedLog(order.log, order.max_log_bytes)
         self._poll = select.poll()
@@ -70,7 +71,7 @@ class Supervisor:
         self._kill_at = math.inf
         self._stop_asked = False
         self._kills = _memory_kills()
-        main = spawn(_program(order, port), output)
+        main = spawn(_program(order, port, locks), output)
         os.close(output)
         self._old_at = time.monotonic() + order.max_life_s
         self._look_at, self._look_every_s = 0.0, _LOOK_EVERY_S[0]
@@ -161,7 +162,8 @@ class Supervisor:
     def _remember(self) -> None:
         if time.monotonic() < self._look_at:
             return
-        seen = tuple(sorted(set(below({os.getpid()})) - {self._record.main}))
+        before = {process for process in self._record.seen if lives(process)}
+        seen = tuple(sorted((before | set(below({os.getpid()}))) - {self._record.main}))
         if seen != self._record.seen:
             self._look_every_s = _LOOK_EVERY_S[0]
             self._note(seen=seen)
@@ -198,8 +200,7 @@ def main() -> None:
         return
     become_reaper()
     try:
-        hold_devices(order.device_locks)
-        supervisor = Supervisor(order)
+        supervisor = Supervisor(order, hold_devices(order.device_locks))
     except OSError as error:
         _answer(json.dumps({"error": str(error)}))
         return
@@ -224,10 +225,10 @@ def _answer(line: str) -> None:
     os.dup2(silence, _ANSWER)
 
 
-def _program(order: Order, port: int) -> Program:
+def _program(order: Order, port: int, locks: list[int]) -> Program:
     chosen = {"{host}": LOOPBACK, "{port}": str(port)}
     argv = [argument.replace("{host}", chosen["{host}"]).replace("{port}", chosen["{port}"]) for argument in order.argv]
-    return Program(argv, order.env, order.cwd, order.cores)
+    return Program(argv, order.env, order.cwd, order.cores, order.mark, locks)
 
 
 def _signals() -> int:

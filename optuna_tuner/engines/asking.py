@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 import httpx
 from pydantic import JsonValue
 
+from optuna_tuner.http import get
 from optuna_tuner.values import Endpoint, Scalar
 
 TIMEOUT_S = 5.0
@@ -15,7 +16,7 @@ TIMEOUT_S = 5.0
 def answer(endpoint: Endpoint, path: str) -> JsonValue:
     """The JSON at a path of the server; None when it does not answer with JSON."""
     try:
-        response = httpx.get(f"{endpoint.url}{path}", timeout=TIMEOUT_S, trust_env=False)
+        response = get(f"{endpoint.url}{path}", TIMEOUT_S)
         response.raise_for_status()
         found: JsonValue = response.json()
     except (httpx.HTTPError, httpx.InvalidURL, ValueError):

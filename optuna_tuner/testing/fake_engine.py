@@ -11,6 +11,7 @@ import httpx
 from pydantic import BaseModel, ConfigDict, Field
 
 from optuna_tuner.contracts import Engine
+from optuna_tuner.http import get
 from optuna_tuner.values import Cause, Diagnosis, Endpoint, Launch, Model, Params, Scalar, Slot
 
 _SERVER = "optuna_tuner.testing.fake_server"
@@ -18,6 +19,7 @@ _ASK_S = 5.0
 _SIGNS: tuple[tuple[re.Pattern[str], Cause], ...] = (
     (re.compile(r"fake: out of memory"), Cause.OUT_OF_MEMORY_POOL),
     (re.compile(r"error: (?:unrecognized arguments|argument )"), Cause.BAD_FLAG),
+    (re.compile(r"fake: .* is busy"), Cause.DEVICE_BUSY),
     (re.compile(r"address already in use", re.IGNORECASE), Cause.PORT_IN_USE),
 )
 
@@ -33,6 +35,13 @@ class FakeOptions(BaseModel):
         examples=[{"ttft_ms": 20, "misbehave": "http_500=0.1"}],
     )
     env: Mapping[str, str] = Field(default_factory=dict, description="Environment variables of the server.")
+    command: tuple[str, ...] | None = Field(
+        default=None,
+        min_length=1,
+        description="Another program than the fake server, which takes the same flags: --host, --port, --model and "
+        "those of the study.",
+        examples=[["python3", "my_server.py"]],
+    )
 
 
 class FakeEngine(Engine):
@@ -60,7 +69,7 @@ class FakeEngine(Engine):
             argument for name, value in sorted(self._flags(params).items()) for argument in _argument(name, value)
         )
         return Launch(
-            argv=(sys.executable, "-m", _SERVER, *address, *flags),
+            argv=(*(self._options.command or (sys.executable, "-m", _SERVER)), *address, *flags),
             env={**self._options.env, **params.env},
             gpus=len(slot.gpus),
             model=model,
@@ -109,7 +118,7 @@ def _argument(name: str, value: Scalar) -> tuple[str, ...]:
 
 def _get(endpoint: Endpoint, path: str) -> Mapping[str, object]:
     try:
-        response = httpx.get(f"{endpoint.url}{path}", timeout=_ASK_S, trust_env=False)
+        response = get(f"{endpoint.url}{path}", _ASK_S)
         response.raise_for_status()
         found = response.json()
     except (httpx.HTTPError, ValueError):

@@ -5,18 +5,24 @@
 It answers GET /health, /v1/models, /props (its settings) and /stats (how late its tokens left), and POST
 /v1/chat/completions and /v1/completions. The n-th token of a reply leaves at request + TTFT + (n - 1) * ITL. A prompt's
 tokens are its words. All answer 503 until --start-s have passed, as llama.cpp does while it loads.
+
+Where OPTUNA_TUNER_FAKE_GPUS names a folder, it takes the GPUs of CUDA_VISIBLE_DEVICES there before it listens, each by
+an exclusive flock of the file of that name, and ends with code 1 when somebody else holds one. With the fake NVML
+(`optuna_tuner/testing/fake_nvml` on PYTHONPATH) a study on GPUs can so be rehearsed on a machine without one.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import fcntl
 import os
 import select
 import selectors
 import signal
 import sys
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from threading import Thread
 from types import FrameType
 
@@ -64,6 +70,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     behaviour = _parse(argv)
     if "bad_flag" in behaviour.misbehave:
         _end(2, "fake: error: unrecognized arguments: --no-such-flag")
+    _take_gpus()
     if "orphan" in behaviour.misbehave:
         _leave_orphan()
     if "log_flood" in behaviour.misbehave:
@@ -150,6 +157,17 @@ def _end(code: int, line: str) -> None:
 
 def _leave(_signal: int, _frame: FrameType | None) -> None:
     raise SystemExit(0)
+
+
+def _take_gpus() -> None:
+    """For as long as this process lives, or a child that inherits the descriptor."""
+    folder = os.environ.get("OPTUNA_TUNER_FAKE_GPUS")
+    for gpu in filter(None, os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")) if folder else ():
+        descriptor = os.open(Path(str(folder), gpu), os.O_RDWR | os.O_CLOEXEC)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            _end(1, f"fake: {gpu} is busy: another process holds its memory")
 
 
 def _leave_orphan() -> None:

@@ -3,21 +3,35 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass
 from threading import Event, Thread
 
 import httpx
 
-from optuna_tuner.clock import Deadline, poll
-from optuna_tuner.errors import DeployerError, NotReadyError, ServerCrashedError, StoppedError, TrialError
+from optuna_tuner.clock import Deadline, now, poll
+from optuna_tuner.contracts import Deployer
+from optuna_tuner.errors import (
+    DeployerError,
+    NotReadyError,
+    ServerCrashedError,
+    StoppedError,
+    TrialError,
+    TunerError,
+)
+from optuna_tuner.http import get
+from optuna_tuner.tuning import gpus
 from optuna_tuner.tuning.journal import Journal
+from optuna_tuner.tuning.prompt import prompt
 from optuna_tuner.tuning.setting import Setting
 from optuna_tuner.values import Blame, Cause, Diagnosis, Endpoint, Handle, Launch, Phase, Request, State, Status
 
 LOG_TAIL_CHARACTERS = 4000
 PROBE_TIMEOUT_S = 1.0  # a server that accepts and never answers must not delay the sight of its exit
+PROBE_TOTAL_S = 10.0  # for the whole of an answer; a healthy server on a loaded machine needs a second or two
+PROBE_WAIT_S = 0.1  # then the server's exit is looked for again
 WATCH_EVERY_S = 0.5
 
 logger = logging.getLogger(__name__)
@@ -38,6 +52,7 @@ def deployed(setting: Setting, launch: Launch, journal: Journal, stop: Event) ->
 
     Raises ServerCrashedError, NotReadyError, DeployerError, or StoppedError.
     """
+    _demand_free_gpus(setting)
     request = _announce(setting, launch, journal)
     try:
         with journal.phase(Phase.START_UP):
@@ -49,7 +64,15 @@ def deployed(setting: Setting, launch: Launch, journal: Journal, stop: Event) ->
         yield server
     finally:
         with journal.phase(Phase.TEARDOWN):
-            take_down(setting, journal)
+            take_down(setting, journal, stop)
+
+
+def _demand_free_gpus(setting: Setting) -> None:
+    """A foreign process may have come since the last trial: no server fits beside it, and no figure would be true."""
+    full = gpus.busy(setting.slot.gpus) if setting.parts.deployer.host_bound else None
+    if full:
+        diagnosis = Diagnosis(cause=Cause.DEVICE_BUSY, evidence=full)
+        raise DeployerError("a GPU of this slot is not free", diagnosis=diagnosis)
 
 
 def _announce(setting: Setting, launch: Launch, journal: Journal) -> Request:
@@ -60,7 +83,10 @@ def _announce(setting: Setting, launch: Launch, journal: Journal) -> Request:
     ledger = setting.store.ledger
     if not ledger.intend(id=attempt.id, attempt_id=attempt.id, worker_id=setting.worker_id, request=request):
         raise StoppedError("this worker was declared dead before it started a server")
-    journal.launched(request)
+    try:
+        journal.launched(request)
+    except OSError as error:  # a full disk must not keep a trial from its result
+        logger.warning("what is launched for attempt %s is not kept: %s", attempt.id, error)
     return request
 
 
@@ -72,17 +98,35 @@ def _start(setting: Setting, request: Request, journal: Journal) -> Handle:
     return handle
 
 
-def take_down(setting: Setting, journal: Journal) -> None:
-    """End the server and say so in the ledger. A failure is logged: the ledger keeps the debt for the reaper."""
-    deployer, grace_s = setting.parts.deployer, setting.spec.limits.teardown_s
+def take_down(setting: Setting, journal: Journal, stop: Event) -> None:
+    """End the server and say so in the ledger. A failure is logged: the ledger keeps the debt for the reaper.
+
+    It has `limits.teardown_s`, and much less once `stop` is set, before or meanwhile.
+
+    A GPU that does not come back is in quarantine then; the trial and its result stay as they are.
+    """
+    deployer, attempt_id = setting.parts.deployer, journal.attempt.id
     try:
-        for handle in deployer.find({"attempt": journal.attempt.id}):
+        for handle in deployer.find({"attempt": attempt_id}):
             _keep_log(setting, handle, journal)
-            deployer.stop(handle, grace_s)
-    except (TrialError, OSError):
-        logger.exception("the server of attempt %s could not be taken down; the reaper tries again", journal.attempt.id)
+        with prompt(deployer, attempt_id, setting.spec.limits.teardown_s, stop) as grace_s:
+            end_server(deployer, attempt_id, setting.slot.gpus, grace_s)
+    except (TunerError, OSError):
+        logger.exception("the server of attempt %s could not be taken down; the reaper tries again", attempt_id)
         return
-    setting.store.ledger.gone(journal.attempt.id)
+    setting.store.ledger.gone(attempt_id)
+
+
+def end_server(deployer: Deployer, attempt_id: str, used: Sequence[str], grace_s: float) -> None:
+    """Return when nothing is left of an attempt's server: no process, no open port, no memory on the GPUs it used.
+
+    Raises DeployerError when that cannot be confirmed; a GPU whose memory did not come back is in quarantine then.
+    The GPUs are looked at for a deployer that is bound to this host, on which it must be called.
+    """
+    for handle in deployer.find({"attempt": attempt_id}):
+        deployer.stop(handle, grace_s)
+    if deployer.host_bound and not gpus.come_back(used):
+        raise DeployerError(f"the memory of {', '.join(used)} did not come back after the server's end")
 
 
 def _keep_log(setting: Setting, handle: Handle, journal: Journal) -> None:
@@ -96,8 +140,9 @@ def _wait_until_ready(setting: Setting, handle: Handle, launch: Launch, deadline
     def look() -> Endpoint | None:
         raise_if_ended(setting, handle)
         endpoint = setting.parts.deployer.endpoint(handle)
-        return endpoint if endpoint and _answers(setting, endpoint, launch) else None
+        return endpoint if endpoint and probe.says_yes(lambda: _answers(setting, endpoint, launch)) else None
 
+    probe = Probe()
     endpoint = poll(look, deadline)
     if endpoint is None:
         log = setting.parts.deployer.log(handle)
@@ -106,9 +151,48 @@ def _wait_until_ready(setting: Setting, handle: Handle, launch: Launch, deadline
     return endpoint
 
 
+class Probe:
+    """Asks a question that may take for ever, one at a time, beside the one who wants to know.
+
+    Time-outs of HTTP clients are for one read: a server that sends a byte a second would hold us for minutes. An
+    answer that took longer than PROBE_TOTAL_S is none.
+    """
+
+    def __init__(self) -> None:
+        self._asking: Future[bool] | None = None
+        self._asked_at = 0.0
+
+    def says_yes(self, ask: Callable[[], bool]) -> bool:
+        """Whether the answer to the question that is under way, or to this one, is there, in time, and yes.
+
+        Raises TrialError as the question did.
+        """
+        if self._asking is None:
+            self._asking, self._asked_at = Future(), now()
+            Thread(target=_answer, args=(self._asking, ask), name="probe", daemon=True).start()
+        try:
+            answer = self._asking.result(PROBE_WAIT_S)
+        except TimeoutError:
+            return False
+        finally:
+            if self._asking.done():
+                self._asking = None
+        return answer and now() - self._asked_at <= PROBE_TOTAL_S
+
+
+def _answer(asking: Future[bool], ask: Callable[[], bool]) -> None:
+    try:
+        asking.set_result(ask())
+    except (TrialError, OSError) as error:
+        asking.set_exception(error)
+    finally:
+        if not asking.done():
+            asking.cancel()
+
+
 def _answers(setting: Setting, endpoint: Endpoint, launch: Launch) -> bool:
     try:
-        if not httpx.get(endpoint.url + launch.ready_path, timeout=PROBE_TIMEOUT_S, trust_env=False).is_success:
+        if not get(endpoint.url + launch.ready_path, PROBE_TIMEOUT_S).is_success:
             return False
     except httpx.HTTPError:
         return False

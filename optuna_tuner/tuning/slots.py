@@ -2,44 +2,67 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import socket
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
 from optuna_tuner import home
-from optuna_tuner.errors import ConflictError, EnvironmentFaultError
+from optuna_tuner.deployers import local_end, local_server
+from optuna_tuner.errors import ConflictError, DeployerError, EnvironmentFaultError, TunerError
+from optuna_tuner.tuning import gpus
+from optuna_tuner.tuning.gpus import find_gpus
 from optuna_tuner.values import Slot
 
 _SERVER_ENDS_S = 15.0  # the server of a worker that was just killed may hold its device for so long
+_LEFTOVER_GRACE_S = 3.0  # nobody waits for a dead worker's server, and its device is wanted
+
+logger = logging.getLogger(__name__)
 
 
 def find_slots(workers: int, gpus_per_slot: int | None = None) -> tuple[Slot, ...]:
     """Divide this host among so many workers.
 
-    GPUs go to the workers in equal numbers, or `gpus_per_slot` to each. Without a GPU, or for none, each worker has an
-    equal number of the CPU cores that this process may use; one of them is left to the load client when there are two
-    or more, and the slot's cores are the server's. Raises EnvironmentFaultError when there is too little for all.
+    GPUs go to the workers in equal numbers, or `gpus_per_slot` to each; those in quarantine to nobody. Without a GPU,
+    or for none, each worker has an equal number of the CPU cores that this process may use; one of them is left to the
+    load client when there are two or more, and the slot's cores are the server's. Raises EnvironmentFaultError when
+    there is too little for all.
     """
-    gpus = find_gpus()
-    if gpus and gpus_per_slot != 0:
-        return divide_gpus(gpus, workers, gpus_per_slot)
+    found = find_gpus()
+    if found and gpus_per_slot != 0:
+        return divide_gpus(found, workers, gpus_per_slot, _in_quarantine(found.values()))
     return divide_cores(sorted(os.sched_getaffinity(0)), workers)
 
 
-def divide_gpus(gpus: Mapping[int, str], workers: int, each: int | None) -> tuple[Slot, ...]:
-    """The slots of so many workers on these GPUs, given by index and UUID."""
-    wanted = each or max(1, len(gpus) // workers)
-    if workers * wanted > len(gpus):
+def _in_quarantine(uuids: Iterable[str]) -> Mapping[str, str]:
+    """Those of these GPUs that nobody may use, and what is to be said of each."""
+    if gpus.quarantined():
+        gpus.lift()
+    ill = gpus.quarantined()
+    return {uuid: gpus.in_words(uuid, *ill[uuid]) for uuid in uuids if uuid in ill}
+
+
+def divide_gpus(
+    found: Mapping[int, str], workers: int, each: int | None, ill: Mapping[str, str] | None = None
+) -> tuple[Slot, ...]:
+    """The slots of so many workers on these GPUs, given by index and UUID, without those in quarantine (`ill`).
+
+    A slot is as wide as it would be if all GPUs were healthy: the width belongs to what is measured.
+    """
+    wanted = each or max(1, len(found) // workers)
+    healthy = [index for index in sorted(found) if found[index] not in (ill or {})]
+    if workers * wanted > len(healthy):
         raise EnvironmentFaultError(
-            f"{workers} workers with {wanted} GPUs each want {workers * wanted} GPUs; this process may use {len(gpus)}"
+            f"{workers} workers with {wanted} GPUs each want {workers * wanted} GPUs; this process may use "
+            f"{'; '.join((str(len(healthy)), *(ill or {}).values()))}"
         )
-    shares = _shares(sorted(gpus), workers, wanted)
+    shares = _shares(healthy, workers, wanted)
     return tuple(
-        Slot(name=f"gpu-{_spans(share)}", host=socket.gethostname(), gpus=tuple(gpus[index] for index in share))
+        Slot(name=f"gpu-{_spans(share)}", host=socket.gethostname(), gpus=tuple(found[index] for index in share))
         for share in shares
     )
 
@@ -56,94 +79,78 @@ def divide_cores(cores: Sequence[int], workers: int) -> tuple[Slot, ...]:
     return tuple(Slot(name=f"cpu-{_spans(share)}", host=socket.gethostname(), cores=tuple(share)) for share in servers)
 
 
-def find_gpus() -> Mapping[int, str]:
-    """UUIDs of the GPUs that this process may use, by index; none without a driver or without nvidia-ml-py.
-
-    `CUDA_VISIBLE_DEVICES`, which a batch system sets, is kept.
-    """
-    try:
-        import pynvml  # noqa: PLC0415  an extra, and slow to load
-    except ImportError:
-        return {}
-    try:
-        pynvml.nvmlInit()
-    except pynvml.NVMLError:
-        return {}
-    try:
-        handles = [pynvml.nvmlDeviceGetHandleByIndex(index) for index in range(pynvml.nvmlDeviceGetCount())]
-        return visible([str(pynvml.nvmlDeviceGetUUID(handle)) for handle in handles])
-    finally:
-        pynvml.nvmlShutdown()
-
-
-def visible(uuids: Sequence[str]) -> Mapping[int, str]:
-    """Those of a host's GPUs that `CUDA_VISIBLE_DEVICES` names by index or by the beginning of a UUID.
-
-    Like CUDA, it stops at the first name that fits no GPU.
-    """
-    everything = dict(enumerate(uuids))
-    names = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if names is None:
-        return everything
-    chosen: dict[int, str] = {}
-    for name in filter(None, (part.strip() for part in names.split(","))):
-        found = [index for index, uuid in everything.items() if name == str(index) or uuid.startswith(name)]
-        if not found:
-            break
-        chosen[found[0]] = everything[found[0]]
-    return chosen
-
-
 @contextmanager
 def holding_free(name: str | None = None) -> Iterator[Slot]:
-    """Own the slot of this name, or else the first that nobody holds, the largest ones first.
+    """Own the slot of this name, or else the first that is free, the largest ones first.
 
-    Raises ConflictError when it, or all, are held, and EnvironmentFaultError when there is none of this name.
+    Raises ConflictError when it, or all, are held, and EnvironmentFaultError when there is none of this name, or when
+    what nobody holds cannot be used.
     """
     slots = _all_slots()
-    if name is not None:
-        if name not in slots:
-            raise EnvironmentFaultError(f'this host has no slot "{name}"; it has {", ".join(slots)}')
-        slots = {name: slots[name]}
-    with ExitStack() as stack:
-        yield _first_free(slots.values(), stack)
+    if name is None:
+        with ExitStack() as stack:
+            yield _first_free(slots.values(), stack)
+        return
+    if name not in slots:
+        raise EnvironmentFaultError(f'this host has no slot "{name}"; it has {", ".join(slots)}')
+    with holding(slots[name]):
+        yield slots[name]
 
 
 def _first_free(slots: Iterable[Slot], stack: ExitStack) -> Slot:
-    reasons: list[str] = []
+    reasons: list[TunerError] = []
     for slot in slots:
         try:
             stack.enter_context(holding(slot, wait_s=0))
-        except ConflictError as conflict:
-            reasons.append(str(conflict))
+        except (ConflictError, EnvironmentFaultError) as error:
+            reasons.append(error)
         else:
             return slot
-    raise ConflictError("; ".join(dict.fromkeys(reasons)))
+    kind = ConflictError if any(isinstance(each, ConflictError) for each in reasons) else EnvironmentFaultError
+    raise kind("; ".join(dict.fromkeys(map(str, reasons))))
 
 
 @contextmanager
-def holding(slot: Slot, *, wait_s: float = _SERVER_ENDS_S) -> Iterator[None]:
+def holding(slot: Slot, *, wait_s: float | None = None) -> Iterator[None]:
     """Own the slot's GPUs or cores on this host, whatever the study. The kernel gives them back if this process dies.
 
-    A device is free only when the last server on it has ended, too: its supervisor holds a lock of its own until then.
-    Raises ConflictError, which says who holds what.
+    A device is free only when the last server on it has ended, too, and a GPU only when its memory is back. So what a
+    dead worker left there is ended first; that and the GPU are waited for, at most `wait_s` each (default 15 s and
+    `gpus.BACK_S`). Raises ConflictError, which says who holds what, and EnvironmentFaultError for a GPU that is full
+    or in quarantine.
     """
-    home.locks_folder().mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:
         for device in slot.devices:
             _hold(stack, device, slot)
         for device in slot.devices:
-            _wait_for_server(device, wait_s)
-        yield
+            _end_leftovers(device)
+            _wait_for_server(device, _SERVER_ENDS_S if wait_s is None else wait_s)
+        with gpus.taken(slot.gpus, wait_s):
+            yield
 
 
 def _hold(stack: ExitStack, device: str, slot: Slot) -> None:
     holder = home.locks_folder() / f"{device}.holder"
     try:
+        home.locks_folder().mkdir(parents=True, exist_ok=True)
         stack.enter_context(FileLock(home.locks_folder() / f"{device}.lock", timeout=0))
     except Timeout:
         raise ConflictError(f"{device} on {slot.host} is held by {_who(holder)}") from None
-    holder.write_text(f"process {os.getpid()} as slot {slot.name}", encoding="utf-8")
+    except OSError as error:
+        raise EnvironmentFaultError(f"{device} cannot be locked: {error}") from error
+    with suppress(OSError):  # a full disk: nobody can read then who holds it, but it is held
+        holder.write_text(f"process {os.getpid()} as slot {slot.name}", encoding="utf-8")
+
+
+def _end_leftovers(device: str) -> None:
+    """End servers on a device that we hold: their worker, whose lock we got, is dead, and maybe their supervisor."""
+    for server in local_server.on_device(device):
+        logger.warning("ending %s, which a dead worker left on %s", server.name, device)
+        try:
+            local_end.end(server, _LEFTOVER_GRACE_S)
+        except (DeployerError, OSError) as error:
+            raise ConflictError(f"a dead worker's server is still on {device}: {error}") from error
+        server.forget()
 
 
 def _who(holder: Path) -> str:
@@ -162,8 +169,14 @@ def _wait_for_server(device: str, wait_s: float) -> None:
 
 
 def _all_slots() -> Mapping[str, Slot]:
-    most = len(find_gpus()) or len(os.sched_getaffinity(0))
-    return {slot.name: slot for workers in range(1, most + 1) for slot in find_slots(workers)}
+    """Every slot that there may be, also those with a GPU in quarantine: whoever asks for one is told so."""
+    found = find_gpus()
+    if found:
+        some = (divide_gpus(found, workers, None) for workers in range(1, len(found) + 1))
+    else:
+        cores = sorted(os.sched_getaffinity(0))
+        some = (divide_cores(cores, workers) for workers in range(1, len(cores) + 1))
+    return {slot.name: slot for slots in some for slot in slots}
 
 
 def _shares(items: Sequence[int], count: int, each: int) -> list[Sequence[int]]:

@@ -18,6 +18,7 @@ class TestFake(EngineCases):
         "fake: error: unrecognized arguments: --no-such-flag\n": (2, Cause.BAD_FLAG),
         "fake_server: error: argument --slots: invalid int value: 'x'\n": (2, Cause.BAD_FLAG),
         "OSError: [Errno 98] error while attempting to bind: address already in use\n": (1, Cause.PORT_IN_USE),
+        "fake: GPU-a is busy: another process holds its memory\n": (1, Cause.DEVICE_BUSY),
         "fake: ending on start, as asked\n": (3, Cause.CRASHED),
     }
 
@@ -27,6 +28,12 @@ class TestFake(EngineCases):
             *(sys.executable, "-m", "optuna_tuner.testing.fake_server"),
             *("--host", "{host}", "--port", "{port}", "--model", "tiny"),
             *("--itl-ms", "2", "--misbehave", "http_500=0.5", "--misbehave", "no_usage", "--ttft-ms", "20"),
+        )
+
+    def test_another_program_takes_the_same_flags(self) -> None:
+        engine = self.engine(command=["python3", "mine.py"], flags={"ttft_ms": 20})
+        assert engine.render(self.model, Params(), self.slot).argv == (
+            *("python3", "mine.py", "--host", "{host}", "--port", "{port}", "--model", "tiny", "--ttft-ms", "20"),
         )
 
     @pytest.mark.parametrize("misbehave", ["", "none"])

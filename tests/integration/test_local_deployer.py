@@ -262,7 +262,7 @@ def test_what_a_crashed_server_leaves_behind_is_ended_at_once(tmp_path: Path) ->
 def test_a_stop_that_came_first_wins_over_a_start() -> None:
     deployer = local()
     wanted = request(deployer, small_servers.ANSWERS)
-    server = local_server.claim(wanted, "small")
+    server = local_server.claim(wanted, local_server.Asked())
     deployer.stop(server.handle, 0)
     with pytest.raises(FileNotFoundError):
         supervise(server, read_body(wanted))

@@ -20,12 +20,20 @@ def hold(path: str) -> int | None:
     return fd
 
 
-def hold_devices(paths: list[str]) -> None:
-    """Lock all of these. Raises OSError when one is held: an ending server keeps its device to the last."""
-    for path in paths:
-        if hold(path) is None:
-            device = os.path.basename(path).split(".")[0]  # noqa: PTH119  pathlib doubles the start-up
-            raise OSError(f"another server on this host still holds {device}")
+def hold_devices(paths: list[str]) -> list[int]:
+    """Lock all of these; returns the descriptors.
+
+    Raises OSError when one is held: an ending server keeps its device to the last.
+    """
+    return [_hold_device(path) for path in paths]
+
+
+def _hold_device(path: str) -> int:
+    fd = hold(path)
+    if fd is None:
+        device = os.path.basename(path).removesuffix(".server.lock")  # noqa: PTH119  pathlib doubles the start-up
+        raise OSError(f"another server on this host still holds {device}")
+    return fd
 
 
 def hold_port(low: int, high: int, folder: str) -> int:

@@ -8,6 +8,7 @@ import signal
 from collections.abc import Container, Iterable, Iterator, Mapping
 from typing import NamedTuple
 
+LEAST_MARK = 1 << 60
 _GONE = (FileNotFoundError, ProcessLookupError, PermissionError)
 
 
@@ -93,6 +94,17 @@ def environments(variable: str) -> Iterator[tuple[Process, Mapping[str, str]]]:
                 yield entry.process, values
 
 
+def marked(mark: int) -> Iterator[Process]:
+    """Each living process of this host, of whatever user, whose limit of file locks is this number."""
+    if mark < LEAST_MARK:  # what other programs may have set means nothing here
+        return
+    wanted = b"%d" % mark
+    for pid in _pids():
+        words = _read(f"/proc/{pid}/limits").partition(b"Max file locks")[2].split(None, 1)
+        if words[:1] == [wanted] and (entry := look(pid)) is not None and not entry.dead:
+            yield entry.process
+
+
 def send(processes: Iterable[Process], number: int) -> None:
     """Send a signal to each of these that still lives, and never to a newcomer with its pid."""
     for process in processes:
@@ -108,11 +120,14 @@ def send(processes: Iterable[Process], number: int) -> None:
 
 
 def pidfd(process: Process) -> int | None:
-    """A file descriptor that becomes readable when the process ends; None when it has, or before Linux 5.3."""
+    """A file descriptor that becomes readable when the process ends; None when it has, or before Linux 5.3.
+
+    It has, too, when its pid is now that of another process's thread (ENOENT).
+    """
     try:
         return os.pidfd_open(process.pid)
     except OSError as error:
-        if error.errno in {errno.ESRCH, errno.ENOSYS, errno.EPERM, errno.EINVAL}:
+        if error.errno in {errno.ESRCH, errno.ENOENT, errno.ENOSYS, errno.EPERM, errno.EINVAL}:
             return None
         raise
 

@@ -8,11 +8,13 @@ import os
 import resource
 import signal
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import NamedTuple
 
 from optuna_tuner.deployers.supervision.processes import Process, look
 
 _PR_SET_PDEATHSIG, _PR_SET_NAME, _PR_SET_CHILD_SUBREAPER = 1, 15, 36  # linux/prctl.h
+_RLIMIT_LOCKS = 10  # linux/resource.h; not applied since Linux 2.4.25
 _OPEN_FILES = 65536  # the usual 1024 is too few for a thousand streams; far more is slow for programs that close all
 
 
@@ -23,6 +25,8 @@ class Program(NamedTuple):
     env: Mapping[str, str]
     cwd: str
     cores: Sequence[int]
+    mark: int
+    locks: Sequence[int]  # descriptors that the program inherits: the kernel frees them when its last process has gone
 
 
 def become_reaper() -> None:
@@ -37,11 +41,14 @@ def spawn(program: Program, output: int) -> Process:
     """Start the program in a session of its own, its output going to this descriptor. Raises OSError if it cannot."""
     libc = ctypes.CDLL(None)
     answer, tell = os.pipe()
+    supervisor = os.getpid()
     pid = os.fork()
     if pid == 0:
         try:
             _arrange(program, output)
             libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+            if os.getppid() != supervisor:  # it was killed before the kernel knew what to do then
+                os._exit(127)
             os.execvpe(program.argv[0], program.argv, dict(program.env))  # noqa: S606  an argument list, no shell
         except OSError as error:
             os.write(tell, _sentence(program, error).encode())
@@ -62,6 +69,7 @@ def _arrange(program: Program, output: int) -> None:
     for number in (signal.SIGINT, signal.SIGHUP, signal.SIGPIPE, signal.SIGXFSZ):
         signal.signal(number, signal.SIG_DFL)  # ignored signals would stay ignored in the server
     _keep_to(program.cores)
+    _bear(program.mark)
     _, most_files = resource.getrlimit(resource.RLIMIT_NOFILE)
     bound = _OPEN_FILES if most_files == resource.RLIM_INFINITY else min(_OPEN_FILES, most_files)
     resource.setrlimit(resource.RLIMIT_NOFILE, (bound, most_files))
@@ -71,6 +79,14 @@ def _arrange(program: Program, output: int) -> None:
     silence = os.open(os.devnull, os.O_RDONLY)
     for source, target in ((silence, 0), (output, 1), (output, 2)):
         os.dup2(source, target)
+    for lock in program.locks:
+        os.set_inheritable(lock, True)  # noqa: FBT003  it takes it in no other way
+
+
+def _bear(mark: int) -> None:
+    """Set the mark, see `local_server.mark_of`. Inside another server of ours its mark stays."""
+    with suppress(OSError, ValueError):
+        resource.setrlimit(_RLIMIT_LOCKS, (mark, mark))
 
 
 def _keep_to(cores: Sequence[int]) -> None:

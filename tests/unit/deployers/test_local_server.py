@@ -1,20 +1,23 @@
 import json
+import os
 from dataclasses import asdict, replace
 from pathlib import Path
+from socket import gethostname
 
 import pytest
 
 from optuna_tuner import home
 from optuna_tuner.deployers.local import Local
 from optuna_tuner.deployers.local_request import LocalOptions
-from optuna_tuner.deployers.local_server import LocalServer, claim, find
-from optuna_tuner.deployers.supervision.processes import Process
+from optuna_tuner.deployers.local_server import Asked, LocalServer, claim, find, mark_of, on_device
+from optuna_tuner.deployers.supervision.processes import LEAST_MARK, Process
 from optuna_tuner.deployers.supervision.record import Record, ask_to_stop, asked_grace_s, read_record, write_record
 from optuna_tuner.deployers.supervisor import EXITED, OWNER_DIED, STOPPED, TOO_OLD
 from optuna_tuner.errors import DeployerError
 from optuna_tuner.values import Endpoint, Handle, Launch, Model, Request, Slot, Status
 
 MODEL = Model(name="llama", path="/models/llama", tokenizer="/models/llama")
+ASKED = Asked(model="llama")
 NOBODY = Process(2**22 + 1, 1)  # above the highest pid that Linux gives
 
 
@@ -30,7 +33,7 @@ def request(name: str = "tuner-1") -> Request:
 
 
 def recorded(record: Record) -> LocalServer:
-    server = claim(request(), "llama")
+    server = claim(request(), ASKED)
     write_record(server.folder, record)
     return server.refreshed()
 
@@ -90,12 +93,12 @@ def test_an_endpoint_is_on_loopback() -> None:
 
 
 def test_an_endpoint_is_unknown_before_there_is_a_port() -> None:
-    assert Local(LocalOptions()).endpoint(claim(request(), "llama").handle) is None
+    assert Local(LocalOptions()).endpoint(claim(request(), ASKED).handle) is None
 
 
 def test_servers_are_found_by_all_of_their_labels() -> None:
     for name in ("tuner-1", "tuner-2"):
-        claim(request(name), "llama")
+        claim(request(name), ASKED)
     assert {server.name for server in find({"study": "s"})} == {"tuner-1", "tuner-2"}
     assert [server.name for server in find({"study": "s", "attempt": "tuner-2"})] == ["tuner-2"]
     assert list(find({"study": "s", "attempt": "tuner-3"})) == []
@@ -105,19 +108,55 @@ def test_servers_are_found_by_all_of_their_labels() -> None:
 @pytest.mark.parametrize("name", ["", ".", "..", "a/b", "../a", "/tmp/a"])  # noqa: S108  must be refused
 def test_a_name_that_leads_out_of_the_folder_is_refused(name: str) -> None:
     with pytest.raises(DeployerError, match="cannot be the name of a server"):
-        claim(request(name), "llama")
+        claim(request(name), ASKED)
 
 
 def test_an_ended_server_gives_its_name_to_the_next() -> None:
     recorded(Record(NOBODY, 21000, ended_by=EXITED, exit_code=1))
-    assert claim(request(), "llama").record() is None
+    assert claim(request(), ASKED).record() is None
+
+
+def test_what_a_worker_of_this_host_left_half_made_is_removed_by_the_next_start() -> None:
+    home.servers_folder().mkdir()
+    half, foreign, living = (
+        home.servers_folder() / f".tuner-0.{host}.{pid}"
+        for host, pid in ((gethostname(), NOBODY.pid), ("elsewhere", NOBODY.pid), (gethostname(), os.getpid()))
+    )
+    for draft in (half, foreign, living):
+        draft.mkdir()
+    claim(request(), ASKED)
+    assert [draft.exists() for draft in (half, foreign, living)] == [False, True, True]
 
 
 @pytest.mark.parametrize("file", ["request.json", "state.json"])
 def test_a_file_that_a_power_cut_emptied_harms_no_other_server(file: str) -> None:
     broken = recorded(Record(NOBODY, 21000))
     Path(broken.folder, file).write_bytes(b"")
-    whole = claim(request("tuner-2"), "llama")
+    whole = claim(request("tuner-2"), ASKED)
     Path(whole.folder).parent.joinpath("a stray file").touch()
     assert [server.name for server in find({"attempt": "tuner-2"})] == ["tuner-2"]
     assert len(list(find({"study": "s"}))) == (1 if file == "request.json" else 2)
+
+
+def test_a_mark_is_the_attempts_own_and_no_small_number() -> None:
+    assert mark_of("a", {"attempt": "1"}) == mark_of("b", {"attempt": "1"}) != mark_of("a", {"attempt": "2"})
+    assert mark_of("a", {}) != mark_of("b", {})
+    assert LEAST_MARK <= mark_of("a", {}) < 2**63 - 1
+
+
+def test_a_handle_without_a_mark_is_read() -> None:
+    handle = recorded(Record(NOBODY, 21000)).handle
+    old = replace(handle, ref={name: value for name, value in handle.ref.items() if name != "mark"})
+    assert LocalServer.of(old).mark == 0
+
+
+def test_servers_are_found_by_their_device_on_their_own_host_only() -> None:
+    slot = Slot(name="s", host="h", gpus=("GPU-a", "GPU-b"))
+    wanted = Local(LocalOptions()).render(Launch(argv=("serve",), model=MODEL), "tuner-1", {}, slot)
+    server = claim(wanted, Asked(devices=slot.devices))
+    assert [found.name for found in on_device("gpu-GPU-b")] == ["tuner-1"]
+    assert list(on_device("gpu-GPU-c")) == []
+    note = Path(server.folder, "request.json")
+    note.write_text(json.dumps({**json.loads(note.read_text("utf-8")), "host": "elsewhere"}), encoding="utf-8")
+    assert list(on_device("gpu-GPU-b")) == []
+    assert "tuner-1" not in [found.name for found in find({})]

@@ -1,10 +1,12 @@
 import os
+import signal
 from collections.abc import Mapping
+from threading import Event, Thread, get_native_id
 
 import pytest
 
 from optuna_tuner.deployers.supervision import processes
-from optuna_tuner.deployers.supervision.processes import Entry, Process, below, lives, look, this
+from optuna_tuner.deployers.supervision.processes import Entry, Process, below, lives, look, marked, pidfd, send, this
 
 
 def test_a_process_is_named_by_its_pid_and_its_start() -> None:
@@ -42,3 +44,28 @@ def test_the_dead_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def family(parents: Mapping[int, int]) -> Mapping[int, Entry]:
     return {pid: Entry(Process(pid, 0), parent, dead=False) for pid, parent in parents.items()}
+
+
+@pytest.mark.parametrize("number", [0, 1024, processes.LEAST_MARK - 1])
+def test_a_number_that_other_programs_may_have_set_marks_nobody(number: int) -> None:
+    assert list(marked(number)) == []
+
+
+def test_a_pid_that_is_now_a_thread_of_another_process_is_nobody() -> None:
+    ready, done = Event(), Event()
+    ids: list[int] = []
+
+    def live() -> None:
+        ids.append(get_native_id())
+        ready.set()
+        done.wait()
+
+    thread = Thread(target=live)
+    thread.start()
+    ready.wait()
+    try:
+        assert pidfd(Process(ids[0], 1)) is None
+        send([Process(ids[0], 1)], signal.SIGKILL)
+    finally:
+        done.set()
+        thread.join()

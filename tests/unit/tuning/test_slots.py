@@ -10,8 +10,10 @@ from hypothesis import strategies as some
 
 from optuna_tuner import home
 from optuna_tuner.errors import ConflictError, EnvironmentFaultError
+from optuna_tuner.testing.fake_nvml import pynvml
 from optuna_tuner.tuning import slots
-from optuna_tuner.tuning.slots import divide_cores, divide_gpus, find_gpus, find_slots, holding, holding_free, visible
+from optuna_tuner.tuning.gpus import find_gpus, visible
+from optuna_tuner.tuning.slots import divide_cores, divide_gpus, find_slots, holding, holding_free
 from optuna_tuner.values import Slot
 
 UUIDS = ("GPU-aaaa", "GPU-bbbb", "GPU-cccc", "GPU-dddd")
@@ -22,6 +24,7 @@ GPUS = dict(enumerate(UUIDS))
 def own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(home.HOME_VARIABLE, str(tmp_path))
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    monkeypatch.setitem(sys.modules, "pynvml", None)  # whatever GPUs this machine may have
 
 
 def four_cores(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -88,50 +91,16 @@ def test_a_batch_systems_choice_of_gpus_is_kept(
     monkeypatch: pytest.MonkeyPatch, names: str, found: dict[int, str]
 ) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", names)
-    assert visible(UUIDS) == found
+    assert visible(GPUS) == found
 
 
 def test_all_gpus_are_visible_when_nobody_chose() -> None:
-    assert visible(UUIDS) == GPUS
-
-
-class FakeNvml:
-    """The part of pynvml that is used, for a host with so many GPUs; None is a host without a driver."""
-
-    class NVMLError(Exception):
-        pass
-
-    def __init__(self, gpus: int | None) -> None:
-        self.gpus = gpus
-        self.open = False
-
-    def nvmlInit(self) -> None:  # noqa: N802  pynvml's name
-        if self.gpus is None:
-            raise self.NVMLError
-        self.open = True
-
-    def nvmlShutdown(self) -> None:  # noqa: N802  pynvml's name
-        self.open = False
-
-    def nvmlDeviceGetCount(self) -> int:  # noqa: N802  pynvml's name
-        return self.gpus or 0
-
-    def nvmlDeviceGetHandleByIndex(self, index: int) -> int:  # noqa: N802  pynvml's name
-        return index
-
-    def nvmlDeviceGetUUID(self, handle: int) -> str:  # noqa: N802  pynvml's name
-        return UUIDS[handle]
-
-
-def test_gpus_are_found_by_uuid(monkeypatch: pytest.MonkeyPatch) -> None:
-    nvml = FakeNvml(4)
-    monkeypatch.setitem(sys.modules, "pynvml", nvml)
-    assert find_gpus() == GPUS
-    assert not nvml.open
+    assert visible(GPUS) == GPUS
 
 
 def test_a_host_without_a_driver_has_no_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "pynvml", FakeNvml(None))
+    monkeypatch.setitem(sys.modules, "pynvml", pynvml)
+    monkeypatch.delenv(pynvml.VARIABLE, raising=False)
     assert find_gpus() == {}
 
 

@@ -1,0 +1,1 @@
+"""A folder for PYTHONPATH: `import pynvml` then finds the fake."""

@@ -1,0 +1,117 @@
+"""NVML, NVIDIA's own account of its GPUs, behind a small typed surface. No error of its library leaves this file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+
+from optuna_tuner.errors import EnvironmentFaultError
+
+MIB = 1 << 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Look:
+    """One GPU as it is now. `illness` says why it cannot be used at all; then the rest means nothing."""
+
+    used_mib: int = 0
+    total_mib: int = 0
+    pids: tuple[int, ...] = ()  # of compute processes, as far as this container and user may know
+    illness: str = ""
+
+
+class Nvml:
+    """NVML while it is open. It is never kept open: a session costs some 0.1 s, and outlives no driver."""
+
+    def __init__(self, library: ModuleType) -> None:
+        self._library = library
+
+    def uuids(self) -> Mapping[int, str]:
+        """Names by index. One that has fallen off the bus is left out. Raises EnvironmentFaultError."""
+        nvml = self._library
+        try:
+            count = int(nvml.nvmlDeviceGetCount())
+        except nvml.NVMLError as error:
+            raise EnvironmentFaultError(f"NVML does not list the GPUs: {_words(error)}; see nvidia-smi") from error
+        named = ((index, self._uuid(index)) for index in range(count))
+        return {index: uuid for index, uuid in named if uuid is not None}
+
+    def _uuid(self, index: int) -> str | None:
+        nvml = self._library
+        try:
+            return str(nvml.nvmlDeviceGetUUID(nvml.nvmlDeviceGetHandleByIndex(index)))
+        except nvml.NVMLError:
+            return None
+
+    def look(self, uuid: str) -> Look:
+        """How full it is, and by whom."""
+        nvml = self._library
+        try:
+            handle = nvml.nvmlDeviceGetHandleByUUID(uuid)
+            memory = nvml.nvmlDeviceGetMemoryInfo(handle)
+        except nvml.NVMLError as error:
+            return Look(illness=f"NVML says: {_words(error)}")
+        if self._is_divided(handle):
+            return Look(illness="it is divided into MIG instances, and only whole GPUs are used")
+        used, total = int(memory.used) // MIB, int(memory.total) // MIB
+        return Look(used_mib=used, total_mib=total, pids=self._pids(handle))
+
+    def _is_divided(self, handle: object) -> bool:
+        nvml = self._library
+        try:
+            return bool(nvml.nvmlDeviceGetMigMode(handle)[0])
+        except nvml.NVMLError:  # most GPUs know no MIG
+            return False
+
+    def _pids(self, handle: object) -> tuple[int, ...]:
+        nvml = self._library
+        try:
+            return tuple(sorted({int(each.pid) for each in nvml.nvmlDeviceGetComputeRunningProcesses(handle)}))
+        except nvml.NVMLError:  # a virtual GPU, or no right to know
+            return ()
+
+
+@contextmanager
+def session() -> Iterator[Nvml | None]:
+    """NVML for as long as it is asked; None without nvidia-ml-py or without a driver that answers."""
+    library = _opened()
+    if library is None:
+        yield None
+        return
+    try:
+        yield Nvml(library)
+    finally:
+        with suppress(library.NVMLError):  # the driver went away meanwhile: nothing is left to close
+            library.nvmlShutdown()
+
+
+def _opened() -> ModuleType | None:
+    try:
+        import pynvml  # noqa: PLC0415  an extra, and slow to load
+    except ImportError:
+        return None
+    try:
+        pynvml.nvmlInit()
+    except pynvml.NVMLError:
+        return None
+    library: ModuleType = pynvml
+    return library
+
+
+def names(pids: tuple[int, ...]) -> str:
+    """Processes for people: number, and the command where it can be seen."""
+    return ", ".join(f"{pid} ({command})" if (command := _command(pid)) else str(pid) for pid in pids)
+
+
+def _command(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/comm").read_text(encoding="utf-8", errors="replace").strip()
+    except OSError:
+        return ""
+
+
+def _words(error: BaseException) -> str:
+    return str(error) or type(error).__name__.removeprefix("NVMLError_")
