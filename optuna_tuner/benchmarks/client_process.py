@@ -21,13 +21,14 @@ FOREIGN = ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "__PYVENV_LAUNCHER__")  # 
 
 
 class Client:
-    """A running client. Its output lies in two files of its folder."""
+    """A running client. Its output lies in two files of its folder. `started_at` is by the clock of its file system."""
 
     def __init__(self, argv: Sequence[str], env: Mapping[str, str], folder: Path) -> None:
-        self.stdout, self.stderr = folder / "stdout.txt", folder / "stderr.txt"
+        self.folder, self.stdout, self.stderr = folder, folder / "stdout.txt", folder / "stderr.txt"
         inherited = {name: value for name, value in os.environ.items() if name not in FOREIGN}
         guard = [sys.executable, "-m", "optuna_tuner.benchmarks.client_guard", "--", *argv]
         with self.stdout.open("wb") as out, self.stderr.open("wb") as err:
+            self.started_at = self.stdout.stat().st_mtime
             self._process = subprocess.Popen(  # noqa: S603  an argv list from the study file, no shell
                 guard, env={**inherited, **env}, stdin=subprocess.PIPE, stdout=out, stderr=err, start_new_session=True
             )
@@ -39,7 +40,7 @@ class Client:
 
     def tail(self) -> str:
         """The end of what it said on standard error, else on standard output."""
-        texts = [path.read_bytes()[-LONGEST_TAIL:].decode(errors="replace").strip() for path in self._outputs()]
+        texts = [ending(path, LONGEST_TAIL).decode(errors="replace").strip() for path in self._outputs()]
         return next((text for text in texts if text), "")
 
     def _outputs(self) -> tuple[Path, Path]:
@@ -68,6 +69,13 @@ class Client:
     def _signal(self, number: signal.Signals) -> None:
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(self._process.pid, number)
+
+
+def ending(path: Path, most: int) -> bytes:
+    """The last bytes of a file, which may be of any size."""
+    with path.open("rb") as file:
+        file.seek(max(0, file.seek(0, os.SEEK_END) - most))
+        return file.read(most)
 
 
 @contextmanager

@@ -13,10 +13,10 @@ from typing import Annotated, ClassVar, Literal, cast
 
 from pydantic import BaseModel, BeforeValidator, Field, JsonValue, PositiveInt
 
-from optuna_tuner.benchmarks import gate, genai_bench_env, probes, prompts, scenarios, statistics
-from optuna_tuner.benchmarks.client_process import Client, fresh_folder, started
+from optuna_tuner.benchmarks import gate, genai_bench_env, plausibility, probes, prompts, scenarios, statistics
+from optuna_tuner.benchmarks.client_process import Client, ending, fresh_folder, started
 from optuna_tuner.benchmarks.genai_bench_report import LevelReport, duration_s, spans
-from optuna_tuner.clock import Deadline, poll
+from optuna_tuner.clock import Deadline, now, poll
 from optuna_tuner.contracts import Benchmark, Target
 from optuna_tuner.errors import BenchmarkError, DegradedError, EnvironmentFaultError
 from optuna_tuner.spec.space import STRICT
@@ -25,6 +25,8 @@ from optuna_tuner.values import Load, Measurement
 NAME = "genai-bench"
 LOOK_S = 0.25
 _ERROR = re.compile(r"^(?:[\w.]*(?:Error|Exception)): .*$", re.MULTILINE)
+COUNTED_ANEW = 1.5
+DECLARED = statistics.DELIVERED - statistics.ITL
 NEARLY = 0.9  # of the time limit: a level that lasted so long was ended by it
 OFFLINE = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}  # unless the user has set them otherwise
 ENVIRONMENT = {
@@ -83,7 +85,7 @@ class GenaiBench(Benchmark):
 
     def metrics(self) -> frozenset[str]:
         """The whole vocabulary but inter-token latency, which genai-bench does not record."""
-        return statistics.DELIVERED - statistics.ITL
+        return DECLARED
 
     def loads(self) -> tuple[Load, ...]:
         """Scenario by scenario, as genai-bench runs them."""
@@ -106,10 +108,7 @@ class GenaiBench(Benchmark):
         run = _Run(self._options, target, fresh_folder(target.folder / "benchmark", NAME))
         with started([str(program), *run.arguments()], _environment(), run.folder) as client:
             for number, load in enumerate(self.loads()):
-                report = run.wait_for(load, client, deadline)
-                metrics = run.metrics(report, number)
-                gate.check_metrics(metrics, self.metrics())
-                yield Measurement(load=load, metrics=metrics, report=str(run.path(load).relative_to(target.folder)))
+                yield run.measure(load, number, client, deadline)
 
 
 class _Run:
@@ -122,7 +121,7 @@ class _Run:
         self._prompts = folder / "prompts.json"
         prompts.write_lines(self._prompts, f"{target.seed} {NAME}")
         self._started_at = self._prompts.stat().st_mtime
-        self._paths: dict[tuple[str, int], Path] = {}
+        self._began = now()
 
     def arguments(self) -> list[str]:
         """Its command line. It adds /v1 to the base URL by itself; the key is a word that it insists on, no secret."""
@@ -147,45 +146,59 @@ class _Run:
         ]
         return ["benchmark", *(word for pair in pairs for word in pair)]
 
-    def path(self, load: Load) -> Path:
-        """The report of a level that `wait_for` has found."""
-        return self._paths[load.scenario, int(load.value)]
+    def measure(self, load: Load, number: int, client: Client, deadline: Deadline) -> Measurement:
+        """One level, the so-manyth of this run, as soon as its report is there, and only if it can be true."""
+        path, report = self.wait_for(load, client, deadline)
+        metrics = self.metrics(report, number)
+        gate.check_metrics(metrics, DECLARED, load.value)
+        return Measurement(load=load, metrics=metrics, report=str(path.relative_to(self._target.folder)))
 
-    def wait_for(self, load: Load, client: Client, deadline: Deadline) -> LevelReport:
+    def wait_for(self, load: Load, client: Client, deadline: Deadline) -> tuple[Path, LevelReport]:
         """The level's report as soon as it is complete; else an error that says whose fault it is."""
 
-        def look() -> LevelReport | bool | None:
+        def look() -> tuple[Path, LevelReport] | bool | None:
             ended = client.exit_code is not None  # asked first: what it wrote before its end is then there
             return self._find(load) or (False if ended else None)
 
         found = poll(look, deadline, LOOK_S)
-        if isinstance(found, LevelReport):
+        if isinstance(found, tuple):
             return found
         raise self._failure(load, client, deadline, late=found is None)
 
-    def _find(self, load: Load) -> LevelReport | None:
+    def _find(self, load: Load) -> tuple[Path, LevelReport] | None:
         """The file's name ends in a measured time, and it is not written at one stroke: read what there is."""
-        wanted = (load.scenario, int(load.value))
+        wanted, found = (load.scenario, int(load.value)), list[tuple[Path, LevelReport]]()
         for path in sorted(self.folder.glob(f"report/*_num_concurrency_{wanted[1]}_time_*s.json")):
             with suppress(BenchmarkError):
                 report = LevelReport.read(gate.read_report(path, self._started_at))
-                if report.level == wanted:
-                    self._paths[wanted] = path
-                    return report
-        return None
+                found += [(path, report)] if report.level == wanted else []
+        if len(found) > 1:
+            raise BenchmarkError(f"genai-bench wrote {len(found)} reports of {load}: which one is true is not known")
+        return found[0] if found else None
 
     def metrics(self, report: LevelReport, number: int) -> dict[str, float]:
         """The level's metrics. Its limit of requests is looked at once a second: more of them are no fault."""
         records = report.records()
         timed_out = report.run_duration_s >= NEARLY * 60 * self._options.minutes
-        gate.check_requests(records, 1 if timed_out else self._options.requests, self._target.success_rate)
+        wanted = 1 if timed_out else self._options.requests
+        gate.check_requests(records, wanted, self._target.success_rate, self._most_tokens(report))
+        report.check_sums()
+        if report.run_duration_s > now() - self._began:
+            raise BenchmarkError(f"genai-bench says that it ran for {report.run_duration_s:g} s, longer than it did")
         levels = spans(self._log())
         span_s = duration_s(levels[number], records) if number < len(levels) else None
+        if span_s is not None and span_s > report.run_duration_s * (1 + plausibility.SLACK):
+            raise BenchmarkError(f"genai-bench's requests took {span_s:g} s, longer than its whole level")
         return statistics.summarise(records, span_s or report.run_duration_s, self._target.slo)
+
+    def _most_tokens(self, report: LevelReport) -> float:
+        """Where the server does not count, genai-bench's tokenizer does: not quite the tokens that were generated."""
+        asked = int(COUNTED_ANEW * scenarios.parse(report.level[0]).output.highest)
+        return scenarios.most_tokens(asked, self._options.additional_params)
 
     def _log(self) -> str:
         path = self.folder / "genai_bench.log"
-        return path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
+        return ending(path, gate.LARGEST_REPORT_BYTES).decode(errors="replace") if path.exists() else ""
 
     def _failure(self, load: Load, client: Client, deadline: Deadline, *, late: bool) -> Exception:
         for path in self.folder.glob("report/debug_for_run_*.json"):

@@ -7,8 +7,9 @@ per-request records, and the duration from the request times in its debug log: f
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -20,7 +21,9 @@ from optuna_tuner.values import Json
 _LEVEL = re.compile(r"Starting benchmark with concurrency=\d+")
 _TIMES = re.compile(r"^Start Time: ([\d.]+)\nEnd Time: ([\d.]+)$", re.MULTILINE)
 LONGEST_ERROR = 300
+MOST_REQUESTS = 10**9
 SAME_S = 1e-6
+SAME = 1e-6  # of two sums of equal figures
 STRICT = ConfigDict(frozen=True, strict=True, extra="ignore")
 
 
@@ -51,12 +54,33 @@ class _Request(BaseModel):
         return said if said.startswith("Connection error") else f"HTTP {self.error_code}: {said}"
 
 
+class _Spread(BaseModel):
+    model_config = STRICT
+
+    min: float | None = None
+    max: float | None = None
+    mean: float | None = None
+
+
+class _Stats(BaseModel):
+    model_config = STRICT
+
+    ttft: _Spread = _Spread()
+    e2e_latency: _Spread = _Spread()
+    num_input_tokens: _Spread = _Spread()
+    num_output_tokens: _Spread = _Spread()
+
+
 class _Sums(BaseModel):
     model_config = STRICT
 
     scenario: str
     num_concurrency: int
     run_duration: float = Field(ge=0)
+    num_requests: int = Field(ge=0, le=MOST_REQUESTS)
+    num_completed_requests: int = Field(ge=0, le=MOST_REQUESTS)
+    mean_output_throughput_tokens_per_s: float | None = None
+    stats: _Stats = _Stats()
 
 
 class LevelReport(BaseModel):
@@ -93,6 +117,37 @@ class LevelReport(BaseModel):
         unit_s = {"s": 1.0, "ms": 0.001}[self.unit]
         return [request.record(unit_s) for request in self.individual_request_metrics]
 
+    def check_sums(self) -> None:
+        """Refuse a report whose parts tell two stories: its own sums are made of the same requests.
+
+        Only where no requests are left out as warm-up or cool-down. Raises BenchmarkError.
+        """
+        done = [request for request in self.individual_request_metrics if request.error_code is None]
+        sums = self.aggregated_metrics
+        counts: list[tuple[str, float | None, float | None]] = [
+            ("num_requests", sums.num_requests, len(self.individual_request_metrics)),
+            ("num_completed_requests", sums.num_completed_requests, len(done)),
+        ]
+        for said, theirs, ours in (*counts, *self._throughput(done), *self._spreads(done)):
+            if theirs is None or ours is None or not math.isclose(theirs, ours, rel_tol=SAME, abs_tol=SAME):
+                raise BenchmarkError(
+                    f"genai-bench's report contradicts itself: {said} is {theirs}; its requests say {ours}"
+                )
+
+    def _throughput(self, done: Sequence[_Request]) -> Iterator[tuple[str, float | None, float | None]]:
+        tokens = sum(request.num_output_tokens or 0 for request in done)
+        seconds, rate = self.run_duration_s, self.aggregated_metrics.mean_output_throughput_tokens_per_s
+        yield "mean_output_throughput_tokens_per_s", rate, tokens / seconds if seconds else None
+
+    def _spreads(self, done: Sequence[_Request]) -> Iterator[tuple[str, float | None, float | None]]:
+        for name in _Stats.model_fields:
+            spread: _Spread = getattr(self.aggregated_metrics.stats, name)
+            values: list[float] = [value for each in done if (value := getattr(each, name)) is not None]
+            if values:
+                yield f"stats.{name}.min", spread.min, min(values)
+                yield f"stats.{name}.max", spread.max, max(values)
+                yield f"stats.{name}.mean", spread.mean, math.fsum(values) / len(values)
+
 
 def spans(log: str) -> list[list[tuple[float, float]]]:
     """For each level in the order of the log: start and end of each request that was read to its end."""
@@ -101,9 +156,14 @@ def spans(log: str) -> list[list[tuple[float, float]]]:
 
 
 def duration_s(times: Sequence[tuple[float, float]], records: Sequence[RequestRecord]) -> float | None:
-    """From the first start to the last end of the completed requests; None where the log does not show them all."""
+    """From the first start to the last end of the completed requests; None where the log does not show them all.
+
+    Raises BenchmarkError where it shows as many, but others.
+    """
     known = sorted(record.e2e_s for record in records if not record.error)
     taken = sorted((end - start, start, end) for start, end in times)
-    if len(taken) != len(known) or any(abs(took[0] - e2e) > SAME_S for took, e2e in zip(taken, known, strict=True)):
+    if len(taken) != len(known):
         return None
+    if any(abs(took[0] - e2e) > SAME_S for took, e2e in zip(taken, known, strict=True)):
+        raise BenchmarkError("genai-bench's log tells other times of the requests than its report")
     return max(end for _, _, end in taken) - min(start for _, start, _ in taken) if taken else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self, cast
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
     from optuna_tuner.benchmarks.http_stream import Sample
 
 CALIBRATION_WORDS = (40, 400)
+
+
+logger = logging.getLogger(__name__)
 
 
 class HttpOptions(BaseModel):
@@ -94,7 +98,6 @@ class Http(Benchmark):
     def run(self, target: Target, deadline: Deadline) -> Iterator[Measurement]:
         """Measure level by level. Open-loop latencies count from the scheduled arrival."""
         folder = target.folder / "benchmark"
-        folder.mkdir(parents=True, exist_ok=True)
         scale = self._calibrate(target, deadline)
         for number, load in enumerate(self.loads(), start=1):
             plan = self._plan(load, self._options.requests, target.success_rate)
@@ -145,11 +148,26 @@ class Http(Benchmark):
 
     def _measure(self, target: Target, load: Load, samples: Sequence[Sample], report: Path) -> Measurement:
         began = min((sample.due for sample in samples), default=0.0)
-        report.write_text("".join(sample.line(began) + "\n" for sample in samples), encoding="utf-8")
+        kept = _keep(report, "".join(sample.line(began) + "\n" for sample in samples))
         records = [sample.record() for sample in samples]
         span_s = max((sample.ended for sample in samples), default=0.0) - began
         full = span_s < self._options.max_time_s
-        gate.check_requests(records, self._options.requests if full else 1, target.success_rate)
+        most = max((sample.prompt.output_tokens for sample in samples), default=0)
+        asked = scenarios.most_tokens(most, self._options.additional_params)
+        gate.check_requests(records, self._options.requests if full else 1, target.success_rate, asked)
         metrics = statistics.summarise(records, span_s, target.slo)
-        gate.check_metrics(metrics, self.metrics())
-        return Measurement(load=load, metrics=metrics, report=str(report.relative_to(target.folder)))
+        users = load.value if load.kind is LoadKind.CONCURRENCY else None
+        gate.check_metrics(metrics, self.metrics(), users)
+        told = str(report.relative_to(target.folder)) if kept else ""
+        return Measurement(load=load, metrics=metrics, report=told)
+
+
+def _keep(report: Path, text: str) -> bool:
+    """Whether there was room for it: a full disk must not keep a trial from its result."""
+    try:
+        report.parent.mkdir(parents=True, exist_ok=True)
+        report.write_text(text, encoding="utf-8")
+    except OSError as error:
+        logger.warning("the raw report %s is not kept: %s", report, error)
+        return False
+    return True

@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from itertools import pairwise
-from json import JSONDecodeError
 from typing import cast
 
 import aiohttp
@@ -18,6 +17,8 @@ from optuna_tuner.clock import now
 from optuna_tuner.values import Endpoint, Json
 
 LONGEST_ERROR = 300
+LONGEST_EVENT = 4 * 1024 * 1024  # bytes
+MOST_TOKENS = 1e9  # of one request
 CHAT = "/v1/chat/completions"
 
 
@@ -51,7 +52,7 @@ class Sample:
 
     def _count(self, name: str, otherwise: int) -> int:
         told = self.usage.get(name)
-        return told if isinstance(told, int) else otherwise
+        return otherwise if told is None else cast("int", told)
 
     def line(self, began: float) -> str:
         """One line of JSON, times in seconds from `began`; null for what did not happen."""
@@ -110,6 +111,8 @@ async def _read(response: aiohttp.ClientResponse, sample: Sample) -> None:
     async for data in response.content.iter_any():
         at = now()
         *lines, rest = (rest + data).split(b"\n")
+        if len(rest) > LONGEST_EVENT:
+            raise StreamError(f"an event of more than {LONGEST_EVENT} bytes")
         if any(_last(line, sample, at) for line in lines):
             if not sample.tokens_at:
                 raise StreamError("the stream held no token")
@@ -133,10 +136,23 @@ def _note(data: bytes, sample: Sample, at: float) -> None:
         said = json.loads(data)
         if said.get("error") is not None:
             raise StreamError(f"error in the stream: {said['error']}"[:LONGEST_ERROR])
-        sample.usage = cast("Mapping[str, Json]", said.get("usage") or sample.usage)
+        sample.usage = _usage(said.get("usage")) or sample.usage
         for choice in said.get("choices") or ():
             delta = choice.get("delta") or {}
             if delta.get("content") or delta.get("reasoning_content") or delta.get("reasoning"):
                 sample.tokens_at.append(at)
-    except (JSONDecodeError, AttributeError, TypeError) as error:
+    except (ValueError, RecursionError, AttributeError, TypeError) as error:
         raise StreamError(f"broken event: {data[:80]!r}") from error
+
+
+def _usage(told: object) -> Mapping[str, Json]:
+    """The server's count of tokens, checked: what it counts wrongly must not be taken for not counted."""
+    usage = cast("Mapping[str, Json]", told or {})
+    counts = [usage.get(name) for name in ("prompt_tokens", "completion_tokens")]  # raises when it is no object
+    if not all(count is None or _is_count(count) for count in counts):
+        raise StreamError("usage holds no counts of tokens")
+    return usage
+
+
+def _is_count(value: Json) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MOST_TOKENS

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from random import Random
 from typing import Annotated
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, JsonValue
 
 _PAIR = r"\((\d+),(\d+)\)"
 _FORMS = {
@@ -15,6 +17,7 @@ _FORMS = {
     "N": re.compile(rf"N{_PAIR}/{_PAIR}"),
     "U": re.compile(rf"U{_PAIR}(?:/{_PAIR})?"),
 }
+LENGTH_PARAMS = {"max_tokens", "max_completion_tokens", "min_tokens", "n", "best_of"}  # of a request's body
 FEWEST_OUTPUT_TOKENS = 2  # a time per output token needs two
 
 
@@ -71,6 +74,11 @@ def _checked(text: str) -> str:
 
 
 ScenarioText = Annotated[str, AfterValidator(_checked), Field(examples=["D(64,32)", "N(480,240)/(300,150)"])]
+
+
+def most_tokens(asked: int, extra: Mapping[str, JsonValue]) -> float:
+    """How many output tokens a reply may have; one more than asked is a server that counts the token of the end."""
+    return math.inf if LENGTH_PARAMS & extra.keys() else asked + 1
 
 
 def listed(value: object) -> object:

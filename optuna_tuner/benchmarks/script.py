@@ -11,8 +11,9 @@ from typing import Annotated, ClassVar, Literal, cast
 from pydantic import BaseModel, BeforeValidator, Field, PositiveFloat, PositiveInt
 
 from optuna_tuner.benchmarks import gate, scenarios
-from optuna_tuner.benchmarks.client_process import Client, fresh_folder, started
-from optuna_tuner.clock import Deadline, poll
+from optuna_tuner.benchmarks.client_process import Client, ending, fresh_folder, started
+from optuna_tuner.benchmarks.plausibility import overlong
+from optuna_tuner.clock import Deadline, now, poll
 from optuna_tuner.contracts import Benchmark, Target
 from optuna_tuner.errors import BenchmarkError, DegradedError
 from optuna_tuner.spec.space import STRICT
@@ -20,6 +21,7 @@ from optuna_tuner.values import Json, Load, LoadKind, Measurement
 
 REPORT = "metrics.json"
 PLACEHOLDERS = ("{url}", "{model}", "{seed}", "{folder}", "{load}")
+LONGEST_LINE = 1024 * 1024  # bytes
 
 
 class ScriptOptions(BaseModel):
@@ -81,15 +83,24 @@ class Script(Benchmark):
     def run(self, target: Target, deadline: Deadline) -> Iterator[Measurement]:
         """One run of the command a level. A failing command is BenchmarkError, whatever it has printed."""
         for load in self.loads():
-            folder = fresh_folder(target.folder / "benchmark", "script")
+            folder, began = fresh_folder(target.folder / "benchmark", "script"), now()
             with started(self.argv(target, load, folder), {}, folder) as client:
                 if poll(lambda client=client: client.exit_code, deadline) is None:  # type: ignore[misc]
                     raise BenchmarkError(f"{load}: the command was not done in time", log_tail=client.tail())
-                metrics = self._read(client, folder, load)
-            gate.check_metrics(metrics, self.metrics())
-            if metrics.get("error_rate", 0.0) > 1 - target.success_rate:
-                raise DegradedError(f"{load}: the command reports an error rate of {metrics['error_rate']:.1%}")
+                metrics = self._believed(client, load, target.success_rate, now() - began)
             yield Measurement(load=load, metrics=metrics, report=str(folder.relative_to(target.folder)))
+
+    def _believed(self, client: Client, load: Load, success_rate: float, elapsed_s: float) -> Mapping[str, float]:
+        """The metrics of a command that ran so long; refuses failed requests, and what cannot be true."""
+        metrics = self._read(client, load)
+        gate.check_values(metrics)
+        if (failed := failed_share(metrics)) > 1 - success_rate:
+            raise DegradedError(f"{load}: the command reports an error rate of {failed:.1%}")
+        told = load.kind is LoadKind.CONCURRENCY and any("{load}" in word for word in self._options.command)
+        gate.check_metrics(metrics, self.metrics(), load.value if told else None)
+        if fault := overlong(metrics, elapsed_s):
+            raise BenchmarkError(f"{load}: the report cannot be true: {fault}")
+        return metrics
 
     def argv(self, target: Target, load: Load, folder: Path) -> list[str]:
         """The command with its placeholders replaced; other braces are left alone."""
@@ -99,21 +110,28 @@ class Script(Benchmark):
             words = [word.replace(placeholder, value) for word in words]
         return words
 
-    def _read(self, client: Client, folder: Path, load: Load) -> Mapping[str, float]:
+    def _read(self, client: Client, load: Load) -> Mapping[str, float]:
         if client.exit_code:
             tail = client.tail()
             said = f": {tail.splitlines()[-1]}" if tail else ""
             raise BenchmarkError(f"{load}: the command ended with code {client.exit_code}{said}", log_tail=tail)
-        report = self._object(client, folder)
+        report = self._object(client)
         text = [name for name, value in report.items() if isinstance(value, bool) or not isinstance(value, int | float)]
         if text:
             raise BenchmarkError(f"{load}: no numbers: {json.dumps({name: report[name] for name in text})[:300]}")
         return cast("Mapping[str, float]", report)
 
-    def _object(self, client: Client, folder: Path) -> Mapping[str, Json]:
+    def _object(self, client: Client) -> Mapping[str, Json]:
         if self._options.output == "file":
-            return gate.read_report(folder / REPORT, folder.stat().st_ctime - gate.CLOCK_GRAIN_S)
-        lines = client.stdout.read_bytes().strip().splitlines()
+            return gate.read_report(client.folder / REPORT, client.started_at)
+        lines = ending(client.stdout, LONGEST_LINE).strip().splitlines()
         if not lines:
             raise BenchmarkError("the command printed nothing", log_tail=client.tail())
         return gate.parse_report(lines[-1], "the command's last line")
+
+
+def failed_share(metrics: Mapping[str, float]) -> float:
+    """The share of requests that failed, by whatever says so; 0 where nothing does."""
+    failed, completed = metrics.get("failed_requests", 0.0), metrics.get("completed_requests", 0.0)
+    counted = failed / (failed + completed) if failed > 0 else 0.0
+    return max(metrics.get("error_rate", 0.0), counted)

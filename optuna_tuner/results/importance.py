@@ -69,4 +69,16 @@ def _shares(
     with warnings.catch_warnings():
         # Optuna warns that PED-ANOVA takes low values for good ones, which `sign` has seen to.
         warnings.filterwarnings("ignore", message="PedAnovaImportanceEvaluator computes")
-        return get_param_importances(study, evaluator=evaluator, target=lambda trial: sign * trial.values[objective])
+        shares = get_param_importances(study, evaluator=evaluator, target=lambda trial: sign * trial.values[objective])
+    if isinstance(evaluator, FanovaImportanceEvaluator):
+        _forget_trees()
+    return shares
+
+
+def _forget_trees() -> None:
+    """Optuna's caches keep every tree of every forest for ever: some megabytes a call, which a dashboard adds up."""
+    from optuna.importance._fanova._tree import _FanovaTree  # noqa: PLC0415  it needs scikit-learn
+
+    for method in vars(_FanovaTree).values():
+        if hasattr(method, "cache_clear"):
+            method.cache_clear()

@@ -18,7 +18,7 @@ from optuna_dashboard._note import get_note_from_system_attrs, save_note_with_ve
 from optuna_dashboard.artifact._backend import DASHBOARD_ARTIFACTS_ATTR_PREFIX
 
 from optuna_tuner.results import figures
-from optuna_tuner.results.dashboard.notes import is_ours, study_note, trial_note
+from optuna_tuner.results.dashboard.notes import is_ours, running_note, study_note, trial_note
 from optuna_tuner.results.dashboard.shelf import Shelf
 from optuna_tuner.results.importance import importance_of
 from optuna_tuner.results.views import ACTIVE, StudyView
@@ -80,10 +80,11 @@ def fill(storage: BaseStorage, study: StudyView, shelf: Shelf) -> None:
     for name, figure in _figures(study, list(told.values())).items():
         page.draw(name, str(figure.to_json()))
     for trial in study.trials:
-        if trial.number in told and trial.state not in ACTIVE:
+        if trial.number in told:
             trial_id = told[trial.number]._trial_id  # noqa: SLF001  by which the dashboard knows it
-            page.note(trial_id, trial_note(study, trial))
-            for exhibit in shelf.exhibits(study.id, trial.attempt_id):
+            ended = trial.state not in ACTIVE
+            page.note(trial_id, trial_note(study, trial) if ended else running_note(trial))
+            for exhibit in shelf.exhibits(study.id, trial.attempt_id) if ended else ():
                 page.attach(trial_id, exhibit.id, exhibit.meta())
 
 

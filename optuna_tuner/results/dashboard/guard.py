@@ -1,7 +1,7 @@
 """What stands between the network and the dashboard, which has no protection of its own.
 
-The dashboard is for looking: of its writing routes only those for notes are let through. Deleting or renaming a study
-there would cut Optuna's history from our own tables.
+The dashboard is for looking: of its writing routes only those for notes, and the one of the button FAIL TRIAL, are let
+through. Deleting or renaming a study there would cut Optuna's history from our own tables.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 READING = ("GET", "HEAD", "OPTIONS")
-NOTE = re.compile(r"/api/studies/\d+(/\d+)?/note/?")
+WRITING = re.compile(r"PUT /api/studies/\d+(/\d+)?/note/?|POST /api/trials/\d+/tell/?")
 EVERYWHERE = (
     ("X-Content-Type-Options", "nosniff"),
     ("X-Frame-Options", "SAMEORIGIN"),
@@ -57,9 +57,9 @@ class Guard:
         origin = environ.get("HTTP_ORIGIN")
         if origin is not None and urlsplit(origin).netloc != asked:
             return "Requests from other sites are refused."
-        if environ["REQUEST_METHOD"] == "PUT" and NOTE.fullmatch(environ.get("PATH_INFO", "")):
+        if WRITING.fullmatch(f"{environ['REQUEST_METHOD']} {environ.get('PATH_INFO', '')}"):
             return ""
-        return "This view only reads, but for notes: use the command optuna-tuner for everything else."
+        return "This view only reads, but for notes and FAIL TRIAL: use the command optuna-tuner for everything else."
 
     def _is_ours(self, asked: str) -> bool:
         """Whether a Host header can come from a page of ours.

@@ -14,6 +14,10 @@ from optuna_tuner.values import Measurement, Scalar
 FOOTER = "*Written by optuna-tuner, and kept up to date. Delete this line to keep your own text.*"
 LEVEL_METRICS = ("output_throughput_tok_s", "request_rate_req_s", "ttft_ms.p99", "tpot_ms.p99", "e2e_latency_ms.p99")
 LONGEST_REASON = 2000  # characters; the whole log is among the artifacts
+BUTTON = (
+    "The button **FAIL TRIAL** cancels this trial: its server is stopped, its GPUs are freed, and the study goes on. "
+    "Until that is done, some seconds later, the trial may be shown as running."
+)
 
 
 def is_ours(body: str) -> bool:
@@ -81,9 +85,18 @@ def _flag(value: Scalar | None) -> str:
     return number(value) if isinstance(value, float) else str(value)
 
 
+def running_note(trial: TrialView) -> str:
+    """What can be said of a trial, and done about it, while it runs."""
+    return page(f"**{trial.state.value}**{_place(trial)}.", BUTTON, FOOTER)
+
+
+def _place(trial: TrialView) -> str:
+    return f" on {plain(trial.host)}, slot {plain(trial.slot)}" if trial.host else ""
+
+
 def trial_note(study: StudyView, trial: TrialView) -> str:
-    """All about one trial that its parameters do not say."""
-    place = f" on {plain(trial.host)}, slot {plain(trial.slot)}" if trial.host else ""
+    """All about one trial that its parameters do not say, once it has ended."""
+    place = _place(trial)
     retry = f" Try {trial.tries} of these parameters." if trial.tries > 1 else ""
     took = f" It took {span(trial.duration_s)}{place}." if trial.duration_s is not None else ""
     headline = f"**{trial.state.value}**{f': {trial.cause.value}' if trial.cause else ''}.{took}{retry}"

@@ -21,6 +21,7 @@ from optuna_dashboard import wsgi
 from optuna_tuner.clock import now
 from optuna_tuner.errors import EnvironmentFaultError, TunerError
 from optuna_tuner.results.dashboard.adapter import DashboardStorage, teach_dashboard
+from optuna_tuner.results.dashboard.button import Cancel, FailButton, canceller
 from optuna_tuner.results.dashboard.filling import fill
 from optuna_tuner.results.dashboard.guard import Guard
 from optuna_tuner.results.dashboard.shelf import Shelf
@@ -79,11 +80,16 @@ class _Handler(WSGIRequestHandler):
         logger.debug(format, *args)
 
 
-def dashboard_app(storage: DashboardStorage, shelf: Shelf, refresh: Refresh, host: str) -> WSGIApplication:
-    """The guarded dashboard. `refresh` runs at most every 10 s for each study that is looked at."""
+def dashboard_app(
+    storage: DashboardStorage, shelf: Shelf, refresh: Refresh, cancel: Cancel, host: str
+) -> WSGIApplication:
+    """The guarded dashboard. `refresh` runs at most every 10 s for each study that is looked at.
+
+    `cancel` is what the button FAIL TRIAL does.
+    """
     teach_dashboard()
     inner: WSGIApplication = wsgi(storage, artifact_store=shelf.artifacts)
-    return Guard(_Fresh(inner, refresh), host)
+    return Guard(_Fresh(FailButton(inner, cancel), refresh), host)
 
 
 def make_server(application: WSGIApplication, host: str, port: int, *, allow_remote: bool = False) -> WSGIServer:
@@ -120,8 +126,9 @@ def serve(
     Raises EnvironmentFaultError when the address cannot be used.
     """
     shelf, writing = Shelf(artifact_root, store.artifacts.attempt_folder), store.optuna_storage()
-    storage = DashboardStorage(store.optuna_storage(reading=True), writing)
-    application = dashboard_app(storage, shelf, refresher(store, writing, shelf), host)
+    reading = store.optuna_storage(reading=True)
+    refresh, cancel = refresher(store, writing, shelf), canceller(store, reading)
+    application = dashboard_app(DashboardStorage(reading, writing), shelf, refresh, cancel, host)
     with make_server(application, host, port, allow_remote=allow_remote) as server:
         name = f"[{host}]" if ":" in host else host
         ready(f"http://{name}:{server.server_port}/dashboard")

@@ -86,6 +86,8 @@ class Shelf:
             return
         try:
             target.hardlink_to(exhibit.path)
+        except FileExistsError:  # another process has put it there in this moment
+            return
         except OSError:  # another file system, or one without links
             shutil.copyfile(exhibit.path, target)
 

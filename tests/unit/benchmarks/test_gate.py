@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -105,8 +106,56 @@ def test_throughput_at_odds_with_its_parts_is_refused() -> None:
 
 
 def test_a_rate_at_odds_with_the_duration_is_refused() -> None:
-    with pytest.raises(BenchmarkError, match=r"20 requests in 0\.2 s are not 10 a second"):
-        gate.check_metrics({**METRICS, "duration_s": 0.2}, DELIVERED)
+    with pytest.raises(BenchmarkError, match="20 requests in 1 s are not 10 a second"):
+        gate.check_metrics({**METRICS, "duration_s": 1.0}, DELIVERED)
+
+
+@pytest.mark.parametrize(
+    ("changes", "fault"),
+    [
+        ({"ttft_ms.mean": 10.0}, "too low for its p50"),
+        ({"ttft_ms.mean": 500.0}, "and the whole request's 400"),
+        ({"itl_ms.p99": 3000.0}, "longer than the level's 2 s"),
+        ({"error_rate": 0.5}, "with 0 of 20 requests failed"),
+        ({"completed_requests": 20.5}, "completed_requests is 20.5"),
+        ({"goodput_req_s": 11.0}, "11 good requests a second of 10 in all"),
+        ({"ttft_ms.p50": 0.0}, "is zero"),
+    ],
+)
+def test_figures_that_contradict_each_other_are_refused(changes: dict[str, float], fault: str) -> None:
+    with pytest.raises(BenchmarkError, match=fault):
+        gate.check_metrics({**METRICS, **changes}, DELIVERED)
+
+
+def test_more_requests_in_flight_than_users_are_refused() -> None:
+    gate.check_metrics(METRICS, DELIVERED, users=4)  # 10 a second of 400 ms each
+    with pytest.raises(BenchmarkError, match=r"are 4\.0 in flight; 3 were allowed"):
+        gate.check_metrics(METRICS, DELIVERED, users=3)
+
+
+def test_more_output_tokens_than_asked_for_are_refused() -> None:
+    gate.check_requests([GOOD] * 20, 20, 0.99, most_tokens=4)
+    with pytest.raises(BenchmarkError, match="more output tokens than the 3 that were asked for"):
+        gate.check_requests([GOOD] * 20, 20, 0.99, most_tokens=3)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [lambda path: path.symlink_to(path.with_name("other.json")), os.mkfifo, Path.mkdir],
+    ids=["link", "pipe", "dir"],
+)
+def test_what_is_no_plain_file_is_no_report(tmp_path: Path, make: Callable[[Path], None]) -> None:
+    report, other = tmp_path / "report.json", tmp_path / "other.json"
+    other.write_text("{}")
+    make(report)
+    with pytest.raises(BenchmarkError, match=r"it is a link|no plain file|cannot be read"):
+        gate.read_report(report, started_at=0.0)
+
+
+@pytest.mark.parametrize("text", ['{"score": 1, "score": 2}', '{"score": ' + "9" * 5000 + "}"])
+def test_a_name_that_comes_twice_and_a_number_without_end_are_refused(text: str) -> None:
+    with pytest.raises(BenchmarkError, match="cut off or no JSON"):
+        gate.parse_report(text.encode(), "it")
 
 
 @given(

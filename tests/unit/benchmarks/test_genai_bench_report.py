@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -23,7 +24,8 @@ def _read(path: Path) -> LevelReport:
 
 
 def _report(one: dict[str, Json], unit: str = "s") -> LevelReport:
-    sums: Json = {"scenario": "D(8,4)", "num_concurrency": 1, "run_duration": 4.0}
+    counts: dict[str, Json] = {"num_requests": 1, "num_completed_requests": 1}
+    sums: Json = {"scenario": "D(8,4)", "num_concurrency": 1, "run_duration": 4.0, **counts}
     return LevelReport.read({"aggregated_metrics": sums, "individual_request_metrics": [one], "_time_unit": unit})
 
 
@@ -47,8 +49,9 @@ def test_a_real_report_gives_every_declared_metric(concurrency: int, number: int
     assert report.level == ("D(8,4)", concurrency)
     assert span_s is not None
     metrics = summarise(records, span_s, RequestSlo(ttft_ms=1000))
-    gate.check_requests(records, 4, 0.99)
-    gate.check_metrics(metrics, DELIVERED - ITL)
+    gate.check_requests(records, 4, 0.99, most_tokens=4)
+    report.check_sums()
+    gate.check_metrics(metrics, DELIVERED - ITL, users=concurrency)
     assert 200 <= metrics["ttft_ms.p50"] <= 240
     assert 35 <= metrics["tpot_ms.p50"] <= 42
     assert metrics["goodput_share"] == 1.0
@@ -63,6 +66,19 @@ def test_throughput_that_genai_bench_says_too_low_on_short_runs_is_computed_from
     assert longest < span_s < report.run_duration_s  # its run_duration holds polling and stopping
     in_flight = sum(record.e2e_s for record in records) / span_s
     assert in_flight == pytest.approx(2, rel=0.05)  # two users, always busy: the duration is sound
+
+
+@pytest.mark.parametrize("case", ["ok", "cut", "half_fail"])
+def test_its_own_sums_are_those_of_its_requests_also_when_some_failed(case: str) -> None:
+    for path in (OWN / case).glob("*_time_*s.json"):
+        _read(path).check_sums()
+
+
+def test_other_times_in_the_log_than_in_the_report_are_refused() -> None:
+    records = _level(OWN / "ok", 2).records()
+    quicker = [replace(record, e2e_s=record.e2e_s / 2) for record in records]
+    with pytest.raises(BenchmarkError, match="tells other times"):
+        duration_s(spans(_log("ok"))[1], quicker)
 
 
 def test_times_that_are_not_this_reports_are_not_believed() -> None:
@@ -116,8 +132,10 @@ def test_a_report_of_another_shape_is_refused_by_name() -> None:
 def test_a_sound_sample_passes_the_gate_with_more_requests_than_asked(case: str, level: int, requests: int) -> None:
     """The limit of requests is looked at once a second: 12 gave 16, 1 gave 16."""
     report = _level(SAMPLES / case, level)
-    gate.check_requests(report.records(), requests, 0.99)
-    gate.check_metrics(summarise(report.records(), report.run_duration_s, RequestSlo()), DELIVERED - ITL)
+    gate.check_requests(report.records(), requests, 0.99, most_tokens=32)
+    report.check_sums()
+    metrics = summarise(report.records(), report.run_duration_s, RequestSlo())
+    gate.check_metrics(metrics, DELIVERED - ITL, users=level)
 
 
 @shared

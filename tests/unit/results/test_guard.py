@@ -66,22 +66,27 @@ def test_pages_keep_their_own_content_policy() -> None:
         ("DELETE", "/api/studies/1"),
         ("POST", "/api/studies"),
         ("POST", "/api/studies/1/rename"),
-        ("POST", "/api/trials/3/tell"),
+        ("PUT", "/api/trials/3/tell"),
+        ("POST", "/api/trials/3/user-attrs"),
+        ("POST", "/api/studies/1/3/skip"),
         ("DELETE", "/api/artifacts/1/2/abc"),
         ("PUT", "/api/studies/1/preference_feedback_component"),
     ],
 )
-def test_nothing_but_a_note_can_be_written(method: str, path: str) -> None:
+def test_nothing_but_a_note_and_the_button_is_let_through(method: str, path: str) -> None:
     status, _, body = ask(path, method)
     assert status == "403 Forbidden"
     assert "only reads" in json.loads(body)["reason"]
 
 
-@pytest.mark.parametrize("path", ["/api/studies/1/note", "/api/studies/1/17/note"])
-def test_notes_can_be_written_from_our_own_page_only(path: str) -> None:
-    assert ask(path, "PUT", origin="http://127.0.0.1:8080")[0] == "200 OK"
-    assert ask(path, "PUT", origin="http://evil.example")[0] == "403 Forbidden"
-    assert ask(path, "PUT", origin="null")[0] == "403 Forbidden"
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [("PUT", "/api/studies/1/note"), ("PUT", "/api/studies/1/17/note"), ("POST", "/api/trials/3/tell")],
+)
+def test_notes_and_the_button_are_for_our_own_page_only(method: str, path: str) -> None:
+    assert ask(path, method, origin="http://127.0.0.1:8080")[0] == "200 OK"
+    assert ask(path, method, origin="http://evil.example")[0] == "403 Forbidden"
+    assert ask(path, method, origin="null")[0] == "403 Forbidden"
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "192.0.2.1", "tuner.example"])  # noqa: S104  nothing listens there

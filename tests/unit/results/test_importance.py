@@ -1,0 +1,40 @@
+"""Which flags mattered, and what is left in memory afterwards."""
+
+from __future__ import annotations
+
+import gc
+
+import optuna
+import pytest
+from optuna.distributions import FloatDistribution
+from optuna.study import StudyDirection
+
+from optuna_tuner.results.importance import importance_of
+
+pytest.importorskip("sklearn")
+
+TRIALS = [
+    optuna.trial.create_trial(
+        params={"strong": number / 20, "weak": (number * 7 % 20) / 20},
+        distributions={"strong": FloatDistribution(0, 1), "weak": FloatDistribution(0, 1)},
+        value=float(number),
+    )
+    for number in range(20)
+]
+
+
+def trees() -> int:
+    gc.collect()
+    return sum(type(each).__name__ == "_FanovaTree" for each in gc.get_objects())
+
+
+def test_the_flag_that_explains_the_value_comes_first() -> None:
+    shares = importance_of(TRIALS, [StudyDirection.MAXIMIZE]).shares
+    assert next(iter(shares)) == "strong"
+    assert sum(shares.values()) == pytest.approx(1.0)
+
+
+def test_nothing_of_the_forest_stays_in_memory() -> None:
+    before = trees()
+    importance_of(TRIALS, [StudyDirection.MAXIMIZE])
+    assert trees() <= before
