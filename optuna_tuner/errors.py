@@ -6,6 +6,7 @@ TunerError
 ├─ NotFoundError             study, trial or worker
 ├─ ConflictError             name taken; same name, other spec
 ├─ StoreError                the database said no
+├─ DeclaredDeadError         a worker was not heard of for too long; another one may be started
 ├─ EnvironmentFaultError     something is missing on this machine; says how to get it
 ├─ StoppedError              somebody asked this trial to end; nobody's fault
 └─ TrialError                one trial; never ends the study; has .diagnosis and .log_tail
@@ -79,6 +80,12 @@ class StoreError(TunerError):
     """The database cannot be used as asked."""
 
     exit_code = 4
+
+
+class DeclaredDeadError(TunerError):
+    """The worker was not heard of for too long, and was taken for dead: by others, or by itself."""
+
+    exit_code = 3
 
 
 class EnvironmentFaultError(TunerError):

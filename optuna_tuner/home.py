@@ -9,6 +9,7 @@ from platformdirs import user_data_path
 
 HOME_VARIABLE = "OPTUNA_TUNER_HOME"
 STORAGE_VARIABLE = "OPTUNA_TUNER_STORAGE"
+QUARANTINE = ".quarantine"
 
 
 def home() -> Path:
@@ -42,6 +43,11 @@ def locks_folder() -> Path:
     return home() / "locks"
 
 
+def machine_file() -> Path:
+    """A random name, written once: with it, two machines whose hosts have one name are two."""
+    return home() / "machine-id"
+
+
 def servers_folder() -> Path:
     """One folder for each local server that runs on this host, or whose end nobody has confirmed yet."""
     return home() / "servers"
@@ -50,3 +56,8 @@ def servers_folder() -> Path:
 def server_lock(device: str) -> Path:
     """Lock file that a server's supervisor holds while the server may still use the device."""
     return locks_folder() / f"{device}.server.lock"
+
+
+def quarantine_file(gpu: str) -> Path:
+    """Why and since when nobody may use this GPU; not there for a healthy one."""
+    return locks_folder() / f"{gpu}{QUARANTINE}"

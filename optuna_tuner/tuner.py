@@ -9,7 +9,7 @@ from pathlib import Path
 
 from optuna_tuner.clock import Deadline, poll
 from optuna_tuner.doctor import Check, checks
-from optuna_tuner.errors import EnvironmentFaultError, NotFoundError
+from optuna_tuner.errors import DeclaredDeadError, EnvironmentFaultError, NotFoundError
 from optuna_tuner.home import artifacts_folder, default_storage
 from optuna_tuner.plugins import InstalledKinds
 from optuna_tuner.results.reading import read_study
@@ -22,11 +22,14 @@ from optuna_tuner.store import schema
 from optuna_tuner.store.database import Database
 from optuna_tuner.store.records import Desired, StudyRecord
 from optuna_tuner.store.store import Store
+from optuna_tuner.tuning.budget import wall_time
 from optuna_tuner.tuning.fleet import Fleet
+from optuna_tuner.tuning.interrupts import on_signals
 from optuna_tuner.tuning.logs import server_log
 from optuna_tuner.tuning.model import model_paths, prepare_model
 from optuna_tuner.tuning.plan import Plan, plan
-from optuna_tuner.tuning.process import on_signals, work
+from optuna_tuner.tuning.process import work
+from optuna_tuner.tuning.reaping import HouseReaped, reap_afterwards, reap_house
 from optuna_tuner.tuning.setting import assemble
 from optuna_tuner.tuning.slots import find_slots, holding_free
 from optuna_tuner.tuning.study import create_or_resume
@@ -88,16 +91,31 @@ class Tuner:
         """Create or resume a study, work on it with so many processes, and return it when they are done.
 
         Raises ConflictError, EnvironmentFaultError when something is missing on this machine, and KeyboardInterrupt
-        when interrupted: running trials have then gone back to the queue.
+        when interrupted: running trials have then gone back to the queue. So they have when `progress` raises.
         """
         record = create_or_resume(self._store, study) if isinstance(study, StudySpec) else self._want_run(study)
         if not self._is_over(record):
-            spec, slots = _spec(record), find_slots(workers)
-            self._demand_tools(spec, slots[0])
-            prepare_model(spec.model)
-            Fleet(self._store, record.id, slots).run(lambda: progress(self.study(record.name)) if progress else None)
+            self._employ(record, workers, lambda: progress(self.study(record.name)) if progress else None)
         self._publish(record.name)
         return self.study(record.name)
+
+    def _employ(self, record: StudyRecord, workers: int, tick: Callable[[], None]) -> None:
+        """Work with so many processes until they are done; whatever ends them, nothing stays behind them."""
+        spec, slots = _spec(record), find_slots(workers)
+        deadline = wall_time(spec)
+        self._demand_tools(spec, slots[0])
+        prepare_model(spec.model)
+        try:
+            Fleet(self._store, record.id, slots, deadline).run(tick)
+        finally:
+            reap_afterwards(self._store, self._kinds, record)
+        self._stop_if_passed(record, deadline)
+
+    def _stop_if_passed(self, record: StudyRecord, deadline: Deadline) -> None:
+        """Say that a study has ended by its wall time, unless others still work on it."""
+        if deadline.passed and self.study(record.name).state is StudyState.WAITING:
+            limit = _spec(record).budget.wall_time_s or 0.0
+            self._store.studies.give_up(record.id, f"the wall time is over: budget.wall_time_s is {limit:g}")
 
     def _is_over(self, record: StudyRecord) -> bool:
         """Whether no worker has anything left to do; then none needs a slot, which another study may hold."""
@@ -105,14 +123,20 @@ class Tuner:
 
     def work(self, name: str | None = None, *, slot: str | None = None, max_trials: int | None = None) -> int:
         """Be one worker of a study in this process until it is done; returns how many trials it ran."""
-        record = self._store.studies.get(name) if name else self._only_open_study()
-        with holding_free(slot) as mine:
-            self._demand_tools(_spec(record), mine)
-            worker = work(self._store, record.id, mine, self._kinds)
-            with on_signals(worker.heart.interrupt):
+        with on_signals() as interruption:
+            record = self._store.studies.get(name) if name else self._only_open_study()
+            deadline = wall_time(_spec(record))
+            with holding_free(slot) as mine:
+                self._demand_tools(_spec(record), mine)
+                worker = work(self._store, record.id, mine, self._kinds, deadline)
+                interruption.answer(worker.heart.interrupt)
                 count = worker.run(max_trials)
+        self._store.hurry.clear()
         if worker.heart.interrupted.is_set():
             raise KeyboardInterrupt
+        if worker.heart.orders.fenced:
+            raise DeclaredDeadError("this worker was not heard of for too long, and taken for dead; start it again")
+        self._stop_if_passed(record, deadline)
         self._publish(record.name)
         return count
 
@@ -142,7 +166,8 @@ class Tuner:
         from optuna_tuner.results.dashboard.shelf import Shelf  # noqa: PLC0415  as above
 
         shelf = Shelf(artifacts_folder(), self._store.artifacts.attempt_folder)
-        fill(self._store.optuna_storage(), self.study(name), shelf)
+        storage, study = self._store.optuna_storage(), self.study(name)
+        self._store.weathered(lambda: fill(storage, study, shelf))
 
     # Steering
 
@@ -170,6 +195,15 @@ class Tuner:
 
     def _steer(self, name: str, desired: Desired) -> StudyView:
         return self._view(self._store.studies.want(self._store.studies.get(name).id, desired))
+
+    def reap(self, name: str | None = None, *, wait: bool = False) -> HouseReaped:
+        """Take back what dead workers of one study, or of all, held. Any number may do it at once.
+
+        Workers that cannot be seen from this machine are judged by their leases alone: with `wait` they are watched
+        for as long as that takes. Raises NotFoundError.
+        """
+        records = self._store.studies.all() if name is None else (self._store.studies.get(name),)
+        return reap_house(self._store, self._kinds, records, wait=wait)
 
     # Reading
 

@@ -1,1 +1,1 @@
-pytest_plugins = ["databases", "stores"]
+pytest_plugins = ["databases", "runs", "stores"]

@@ -12,6 +12,7 @@ from optuna_tuner.results.views import StudyView, study_view
 from optuna_tuner.spec.study import StudySpec
 from optuna_tuner.testing.sample_study import BEGAN, SampleStudy, sample_study
 from optuna_tuner.tuner import Check, Plan, Tuner
+from optuna_tuner.tuning.reaping import HouseReaped
 from optuna_tuner.values import Json, Model, Request, Slot
 
 COMMAND: Mapping[str, Json] = {
@@ -30,6 +31,7 @@ class FakeTuner(Tuner):
         self.asked: list[tuple[object, ...]] = []
         self.raises: BaseException | None = None
         self.checks: tuple[Check, ...] = ()
+        self.house = HouseReaped(studies=(), lifted=(), quarantined={})
 
     def validate(self, path: Path) -> StudySpec:
         self.asked.append(("validate", path))
@@ -82,6 +84,10 @@ class FakeTuner(Tuner):
     def cancel_trial(self, name: str, number: int) -> TrialView:
         self.asked.append(("cancel_trial", name, number))
         return self.trial(name, number)
+
+    def reap(self, name: str | None = None, *, wait: bool = False) -> HouseReaped:
+        self.asked.append(("reap", name, wait))
+        return self.house
 
     def studies(self) -> tuple[StudyView, ...]:
         return (self.view(11),) if self.sample.attempts else ()

@@ -42,7 +42,7 @@ SECTIONS: Mapping[str, Mapping[str, str]] = MappingProxyType(
             "logs": "reading",
             "dashboard": "system",
         },
-        "Keep house": {"db": "database", "completion": "system"},
+        "Keep house": {"reap": "reaping", "db": "database", "completion": "system"},
     }
 )
 MODULES: Mapping[str, str] = {name: module for section in SECTIONS.values() for name, module in section.items()}
@@ -99,7 +99,7 @@ def cli(ctx: click.Context) -> None:
     Optuna chooses the flags of an LLM inference server; each trial deploys it, loads it and scores it.
 
     Exit codes: 0 done; 1 it ran, but nothing feasible was found; 2 the command line, a file or a name is wrong;
-    4 the database or this machine lacks something; 130 interrupted.
+    3 a worker was taken for dead; 4 the database or this machine lacks something; 130 interrupted.
     """
     if not ctx.ensure_object(Session).color:
         ctx.color = False

@@ -32,6 +32,7 @@ def show_study(session: Session, view: StudyView) -> None:
         "goals": "; ".join([*wanted, *(constraint.name for constraint in goals.constraints)]),
         "space": ", ".join(spec.space),
         "state": f"{view.state.value}, {view.workers} workers",
+        "ended": view.ended_because or "",
         "trials": f"{view.spent} of {view.budget} in {span(view.elapsed_s)}",
         "best": view.best.text,
         "gain": view.comparison.text,

@@ -26,6 +26,7 @@ class Exit(IntEnum):
     DONE = 0
     NOTHING_FEASIBLE = 1  # it ran, but nothing feasible was found, or the run failed
     USAGE = 2  # the command line, a file or a name is wrong
+    DECLARED_DEAD = 3  # a worker was not heard of for too long; another one may be started
     ENVIRONMENT = 4  # the database or the machine lacks something
     INTERRUPTED = 130
 

@@ -26,6 +26,8 @@ def show_results(session: Session, view: StudyView) -> None:
         f"Study {view.name}: {view.state.value}, {view.spent} of {view.budget} trials in {span(view.elapsed_s)}",
         style="bold",
     )
+    if view.ended_because:
+        session.out.print(f"It was ended: {view.ended_because}", style="red", soft_wrap=True)
     show_counts(session, view)
     best = view.best.trial
     if best is None:

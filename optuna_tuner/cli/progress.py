@@ -96,7 +96,9 @@ def _stage(view: StudyView) -> str:
     baseline = view.baseline
     if view.state == "running" and baseline is not None and baseline.state in WAITING:
         return "baseline: the engine's own default"
-    return "search" if view.state == "running" else view.state.value
+    if view.state == "running":
+        return "search"
+    return f"{view.state.value}: {_brief(view.ended_because)}" if view.ended_because else view.state.value
 
 
 def _bar(view: StudyView) -> Table:

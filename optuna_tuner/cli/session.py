@@ -21,12 +21,10 @@ PIPE_WIDTH = 500
 
 
 def _open(storage: str | None) -> Tuner:
-    import stamina  # noqa: PLC0415  only who opens a database needs it
-
+    from optuna_tuner.store.retry import say_retries  # noqa: PLC0415  only who opens a database needs it
     from optuna_tuner.tuner import Tuner  # noqa: PLC0415  it brings Optuna and SQLAlchemy with it
 
-    # Where structlog is installed, stamina would tell of its retries on stdout, which is for data.
-    stamina.instrumentation.set_on_retry_hooks([stamina.instrumentation.LoggingOnRetryHook])
+    say_retries()
     return Tuner(storage)
 
 

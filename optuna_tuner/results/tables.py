@@ -27,6 +27,7 @@ STUDY_COLUMNS = (
     "best",
     "gain",
     "created",
+    "ended_because",
 )
 
 Cell = Scalar | None
@@ -99,6 +100,7 @@ def _study_cells(study: StudyView) -> tuple[Cell, ...]:
         best.values[0] if best else None,
         study.comparison.share,
         study.created.isoformat(timespec="seconds"),
+        study.ended_because,
     )
 
 
@@ -112,6 +114,7 @@ def study_document(study: StudyView) -> dict[str, Json]:
         "model": study.spec.model.name,
         "state": study.state.value,
         "desired": study.desired.value,
+        "ended_because": study.ended_because,
         "budget": study.budget,
         "spent": study.spent,
         "counts": {name: getattr(counts, name) for name in counts.__slots__},

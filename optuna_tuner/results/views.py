@@ -53,6 +53,7 @@ class StudyView:
     spec: StudySpec
     desired: Desired
     state: StudyState
+    ended_because: str | None  # why this program stopped it; None when a user did, or nobody
     budget: int
     spent: int  # trials of the budget that ended
     counts: Counts
@@ -92,6 +93,7 @@ def study_view(
         spec=spec,
         desired=record.desired,
         state=state,
+        ended_because=record.ended_because,
         budget=record.budget,
         spent=spent,
         counts=_counts(trials),

@@ -82,7 +82,7 @@ class Budget(BaseModel):
 
 
 class Limits(BaseModel):
-    """How long each phase of one trial may take, and how often the machine may fail it."""
+    """How long each phase of one trial may take, and how much the machine may fail."""
 
     model_config = STRICT
 
@@ -91,7 +91,13 @@ class Limits(BaseModel):
     benchmark_s: float = Field(default=3600, gt=0, description="For all load levels together.")
     teardown_s: float = Field(default=60, gt=0, description="From SIGTERM to SIGKILL.")
     tries: int = Field(default=3, ge=1, le=10, description="How often a configuration is tried when the machine fails.")
+    same_fault: int = Field(
+        default=5, ge=2, le=1000, description="So many trials in a row that the machine fails alike end the study."
+    )
     success_rate: float = Field(default=0.99, gt=0, le=1, description="Share of requests that must complete, 0 to 1.")
+    lease_s: float = Field(
+        default=900, ge=3, allow_inf_nan=False, description="A worker unheard of for so long is dead to the others."
+    )
 
 
 class StudySpec(BaseModel):

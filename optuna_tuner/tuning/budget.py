@@ -2,18 +2,60 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 
+from optuna_tuner.clock import Deadline
+from optuna_tuner.spec.study import StudySpec
 from optuna_tuner.store.records import AttemptRecord
+from optuna_tuner.store.store import Store
 from optuna_tuner.values import Phase
 
+PAGE = 32  # attempts that are read at once
 
-def gpu_time_s(attempts: Iterable[AttemptRecord], gpus: int) -> float:
-    """GPU seconds that ended attempts held their slot of `gpus` GPUs for; waiting in the queue costs nothing."""
-    return gpus * sum(
-        seconds
-        for attempt in attempts
-        if attempt.outcome is not None
-        for phase, seconds in attempt.outcome.phases_s.items()
-        if phase is not Phase.QUEUE
-    )
+
+def wall_time(spec: StudySpec) -> Deadline:
+    """The end of a run that begins now."""
+    return Deadline.after(spec.budget.wall_time_s or float("inf"))
+
+
+class GpuTime:
+    """GPU seconds that a study's ended attempts held their workers' slots for; waiting in the queue costs nothing.
+
+    It keeps the sum: each ended attempt is read and decoded about once, however many there are.
+    """
+
+    def __init__(self, store: Store, study_id: str) -> None:
+        self._store, self._study_id = store, study_id
+        self._counted: set[str] = set()
+        self._gpus: dict[str, int] = {}
+        self._sum_s = 0.0
+
+    def spent_s(self) -> float:
+        """All that was spent until now."""
+        for attempt in self._latest():
+            if attempt.id not in self._counted:
+                self._counted.add(attempt.id)
+                self._sum_s += self._gpus_of(attempt.worker_id) * slot_time_s(attempt)
+        return self._sum_s
+
+    def _latest(self) -> Sequence[AttemptRecord]:
+        """Enough of the last ones to hold all new ones, also those that a host with a slow clock ended meanwhile."""
+        count = PAGE
+        while True:
+            found = self._store.attempts.last_ended(self._study_id, count)
+            if len(found) < count or sum(each.id in self._counted for each in found) >= PAGE // 2:
+                return found
+            count *= 2
+
+    def _gpus_of(self, worker_id: str | None) -> int:
+        if worker_id is None:  # cancelled while it waited
+            return 0
+        if worker_id not in self._gpus:
+            self._gpus[worker_id] = len(self._store.workers.get(worker_id).slot.gpus)
+        return self._gpus[worker_id]
+
+
+def slot_time_s(attempt: AttemptRecord) -> float:
+    """Seconds for which an ended attempt held its slot."""
+    phases_s = attempt.outcome.phases_s if attempt.outcome else {}
+    return sum(seconds for phase, seconds in phases_s.items() if phase is not Phase.QUEUE)

@@ -1,7 +1,8 @@
-"""The process of one worker: `python -m optuna_tuner.tuning.process STUDY SLOT`, started by the fleet.
+"""The process of one worker: `python -m optuna_tuner.tuning.process STUDY UNTIL SLOT`, started by the fleet.
 
-The database URL comes in the environment, never in argv, since it may hold a password. The worker ends gracefully
-when its standard input closes: the fleet that started it is gone.
+`UNTIL` is the end of the run's wall time on this host's monotonic clock. The database URL comes in the environment,
+never in argv, since it may hold a password. The worker ends gracefully when its standard input closes: the fleet that
+started it is gone.
 """
 
 from __future__ import annotations
@@ -10,42 +11,51 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from threading import Thread, current_thread, main_thread
-from types import FrameType
+from functools import partial
+from threading import Thread
 
-import stamina
-
-from optuna_tuner.clock import Deadline
+from optuna_tuner.clock import Deadline, poll
 from optuna_tuner.contracts import Kinds
-from optuna_tuner.errors import TunerError
+from optuna_tuner.errors import DeclaredDeadError, StoreError, TunerError
 from optuna_tuner.home import default_storage
 from optuna_tuner.plugins import InstalledKinds
 from optuna_tuner.spec.study import StudySpec
 from optuna_tuner.store.codec import decode_slot
+from optuna_tuner.store.retry import OUTAGE_BUDGET_S, is_weather, say_retries
 from optuna_tuner.store.store import Store
+from optuna_tuner.tuning.budget import wall_time
 from optuna_tuner.tuning.host import this_host
+from optuna_tuner.tuning.interrupts import INTERRUPTED, Interruption, on_signals
 from optuna_tuner.tuning.model import prepare_model
-from optuna_tuner.tuning.setting import Setting, assemble
+from optuna_tuner.tuning.reaper import Reaper
+from optuna_tuner.tuning.setting import Setting, assemble, make_deployer
 from optuna_tuner.tuning.slots import holding
 from optuna_tuner.tuning.worker import Worker
 from optuna_tuner.values import Slot
 
-INTERRUPTED = 130
-DECLARED_DEAD = 3  # by another worker, or by its own heart: whoever started it may start another
+OPEN_AGAIN_S = 2.0
 
 logger = logging.getLogger(__name__)
 
 
-def work(store: Store, study_id: str, slot: Slot, kinds: Kinds) -> Worker:
-    """Register a worker for a study on a slot that the caller holds."""
+def work(store: Store, study_id: str, slot: Slot, kinds: Kinds, deadline: Deadline | None = None) -> Worker:
+    """Register a worker for a study on a slot that the caller holds; it starts no trial after the deadline.
+
+    Without a deadline, the study's wall time begins now.
+    """
     record = store.studies.by_id(study_id)
     spec = StudySpec.model_validate_json(record.spec_json)
     parts, model = assemble(spec, kinds), prepare_model(spec.model)
+    reaper = Reaper(store, study_id, spec.limits, partial(make_deployer, store, kinds), everywhere=True)
     me = this_host()
     row = store.workers.register(
-        study_id=study_id, slot=slot, host=me.host, boot_id=me.boot_id, pid=me.pid, pid_start=me.pid_start
+        study_id=study_id,
+        slot=slot,
+        host=me.host,
+        boot_id=me.boot_id,
+        pid=me.pid,
+        pid_start=me.pid_start,
+        machine=me.machine,
     )
     setting = Setting(
         study_id=study_id,
@@ -56,66 +66,60 @@ def work(store: Store, study_id: str, slot: Slot, kinds: Kinds) -> Worker:
         slot=slot,
         store=store,
     )
-    return Worker(setting, record, Deadline.after(spec.budget.wall_time_s or float("inf")))
-
-
-@contextmanager
-def on_signals(interrupt: Callable[[], None]) -> Iterator[None]:
-    """First SIGTERM or SIGINT: end gracefully. Second: at once; the supervisors end the servers.
-
-    Afterwards signals mean what they meant before. Outside the main thread, which alone gets them, nothing changes.
-    """
-    if current_thread() is not main_thread():
-        yield
-        return
-    seen = False
-
-    def handle(_number: int, _frame: FrameType | None) -> None:
-        nonlocal seen
-        if seen:
-            os._exit(INTERRUPTED)
-        seen = True
-        # Not here: the main thread stands still just now, and may hold the lock that `interrupt` needs.
-        Thread(target=interrupt, name="interrupt", daemon=True).start()
-
-    before = {number: signal.signal(number, handle) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-def _end_with_parent(interrupt: Callable[[], None]) -> None:
-    def wait() -> None:
-        while os.read(sys.stdin.fileno(), 1):  # unbuffered: a reader in a buffer would break the exit
-            pass
-        interrupt()
-
-    Thread(target=wait, name="parent", daemon=True).start()
+    return Worker(setting, record, reaper, deadline or wall_time(spec))
 
 
 def main() -> int:
     """Run one worker until its study is done; 0, 3, 130 when it was interrupted, or the exit code of a TunerError."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
-    logging.getLogger("httpx").setLevel(logging.WARNING)
-    stamina.instrumentation.set_on_retry_hooks([stamina.instrumentation.LoggingOnRetryHook])
-    try:
-        return _work_alone(sys.argv[1], decode_slot(sys.argv[2]))
-    except TunerError as error:
-        logger.error("%s", error)  # noqa: TRY400  it is written for the user; a traceback would hide it
-        return error.exit_code
+    with on_signals() as interruption:
+        logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+        logging.getLogger("httpx").setLevel(logging.WARNING)
+        say_retries()
+        _end_with_parent(interruption)
+        try:
+            return _work_alone(sys.argv[1], Deadline(float(sys.argv[2])), decode_slot(sys.argv[3]), interruption)
+        except KeyboardInterrupt:
+            return INTERRUPTED
+        except TunerError as error:
+            logger.error("%s", error)  # noqa: TRY400  it is written for the user; a traceback would hide it
+            return INTERRUPTED if interruption.asked.is_set() else error.exit_code
 
 
-def _work_alone(study_id: str, slot: Slot) -> int:
-    with Store.open(default_storage(), create=False) as store, holding(slot):
-        worker = work(store, study_id, slot, InstalledKinds())
-        with on_signals(worker.heart.interrupt):
-            _end_with_parent(worker.heart.interrupt)
-            worker.run()
+def _end_with_parent(interruption: Interruption) -> None:
+    def wait() -> None:
+        while os.read(sys.stdin.fileno(), 1):  # unbuffered: a reader in a buffer would break the exit
+            pass
+        if not interruption.asked.is_set():
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    Thread(target=wait, name="parent", daemon=True).start()
+
+
+def _work_alone(study_id: str, deadline: Deadline, slot: Slot, interruption: Interruption) -> int:
+    with _opened(default_storage()) as store, holding(slot):
+        worker = work(store, study_id, slot, InstalledKinds(), deadline)
+        interruption.answer(worker.heart.interrupt)
+        worker.run()
     if worker.heart.interrupted.is_set():
         return INTERRUPTED
-    return DECLARED_DEAD if worker.heart.orders.fenced else 0
+    return DeclaredDeadError.exit_code if worker.heart.orders.fenced else 0
+
+
+def _opened(url: str) -> Store:
+    """The store; waited for while the database is away, since whoever started this process has used it before."""
+    deadline = Deadline.after(OUTAGE_BUDGET_S)
+
+    def look() -> Store | None:
+        try:
+            return Store.open(url, create=False)
+        except StoreError as error:
+            if deadline.passed or not (isinstance(error.__cause__, Exception) and is_weather(error.__cause__)):
+                raise
+            logger.warning("%s; trying again", error)
+            return None
+
+    store = poll(look, deadline, OPEN_AGAIN_S)
+    return Store.open(url, create=False) if store is None else store
 
 
 if __name__ == "__main__":

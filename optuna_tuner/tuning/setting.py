@@ -29,6 +29,15 @@ def assemble(spec: StudySpec, kinds: Kinds) -> Parts:
     )
 
 
+def make_deployer(store: Store, kinds: Kinds, study_id: str, kind: str) -> Deployer:
+    """The deployer that started a server of the study, with the study's options where it still uses this kind.
+
+    Raises UnknownPluginError where it is not installed, and ValueError where it cannot do without options.
+    """
+    part = StudySpec.model_validate_json(store.studies.by_id(study_id).spec_json).deployer
+    return cast("Deployer", _make(kinds, "deployers", part if part.kind == kind else Part(kind=kind)))
+
+
 def _make(kinds: Kinds, group: str, part: Part) -> Plugin:
     plugin = kinds.plugin(group, part.kind)
     return plugin(plugin.Options.model_validate(dict(part.options)))

@@ -15,14 +15,9 @@ import pytest
 
 from optuna_tuner import Tuner
 from optuna_tuner.clock import Deadline, poll
-from optuna_tuner.plugins import InstalledKinds
 from optuna_tuner.results.trials import TrialState
 from optuna_tuner.results.views import StudyState
 from optuna_tuner.spec.study import StudySpec
-from optuna_tuner.tuning import heart
-from optuna_tuner.tuning.process import work
-from optuna_tuner.tuning.slots import holding_free
-from optuna_tuner.tuning.study import create_or_resume
 
 PATIENCE_S = 60.0
 COMMAND = str(Path(sys.executable).with_name("optuna-tuner"))
@@ -105,17 +100,6 @@ def test_a_worker_that_dies_is_started_again_while_the_one_before_it_still_works
         assert worker_pid(run, slots[0]) == first
         run.terminate()
         assert run.wait(PATIENCE_S) == 130
-
-
-def test_a_worker_that_is_done_does_not_take_its_own_farewell_for_a_fence(
-    tuner: Tuner, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(heart, "BEAT_EVERY_S", 0.0005)
-    record = create_or_resume(tuner._store, study("done", trials=1, requests=2))
-    with holding_free() as slot:
-        worker = work(tuner._store, record.id, slot, InstalledKinds())
-        assert worker.run() == 1
-    assert not worker.heart.orders.fenced
 
 
 def test_a_proxy_for_the_world_is_not_asked_for_a_server_on_this_machine(

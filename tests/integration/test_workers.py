@@ -173,7 +173,7 @@ def test_a_crash_is_pruned_with_its_cause_and_every_constraint_and_seen_at_once(
 
 def test_the_machines_fault_is_tried_three_times_and_costs_one_trial_of_the_budget(tuner: Tuner) -> None:
     broken = {"kind": "script", "command": ["false"], "metrics": ["output_throughput_tok_s", "ttft_ms.p99"]}
-    view = tuner.run(study("machine", benchmark=broken, budget={"trials": 2}))
+    view = tuner.run(study("machine", benchmark=broken, budget={"trials": 2}, limits={"same_fault": 7}))
     assert view.state is StudyState.DONE
     assert [trial.state for trial in view.trials] == [TrialState.FAILED] * 6
     assert sorted(trial.tries for trial in view.trials) == [1, 1, 2, 2, 3, 3]
@@ -315,10 +315,12 @@ def test_several_objectives_give_a_front_of_feasible_trials(tuner: Tuner) -> Non
 
 
 def test_wall_time_ends_a_run_after_the_trial_in_hand_and_the_next_run_goes_on(tuner: Tuner) -> None:
-    limited = study("timed", **SLOW, budget={"trials": 3, "wall_time_s": 0.5})
-    view = tuner.run(limited)
-    assert (view.spent, view.counts.complete, view.state) == (1, 1, StudyState.WAITING)
-    assert tuner.run(limited).spent == 2
+    view = tuner.run(study("timed", budget={"trials": 1000, "wall_time_s": 10}))
+    assert (view.state, view.counts.running) == (StudyState.STOPPED, 0)
+    assert view.ended_because == "the wall time is over: budget.wall_time_s is 10"
+    longer = study("timed", budget={"trials": view.spent + 1})
+    assert tuner.create(longer).ended_because is None
+    assert tuner.run(longer).state is StudyState.DONE
 
 
 def test_a_server_that_hangs_under_load_is_the_configurations_fault_and_seen_at_the_limit(tuner: Tuner) -> None:
