@@ -1,8 +1,8 @@
-# `make check` runs everything that a change must pass; `make lanes` names the slower lanes.
+# `make check` runs everything that a change must pass; `make campaign` the longer tests under faults.
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: install lint test check
+.PHONY: install lint test check campaign
 
 install: $(BIN)/optuna-tuner
 
@@ -22,3 +22,6 @@ test: install
 	$(BIN)/pytest
 
 check: lint test
+
+campaign: install
+	$(BIN)/pytest -m campaign

@@ -8,10 +8,12 @@ from __future__ import annotations
 import os
 import pwd
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
 from uuid import uuid4
@@ -76,6 +78,25 @@ class PostgresqlServer(NamedServer):
         """End it as a crash does: connections are cut, nothing is flushed."""
         self._run("pg_ctl", "stop", "--mode=immediate", "--pgdata=data")
 
+    def freeze(self) -> None:
+        """Let it stand still: connections stay open, and nobody answers. The postmaster first: it must not notice."""
+        self._signal_all(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Let it go on."""
+        self._signal_all(signal.SIGCONT)
+
+    def _signal_all(self, number: signal.Signals) -> None:
+        postmaster = int((self._folder / "data" / "postmaster.pid").read_text().split()[0])
+        os.kill(postmaster, number)
+        for pid in map(int, Path(f"/proc/{postmaster}/task/{postmaster}/children").read_text().split()):
+            with suppress(ProcessLookupError):
+                os.kill(pid, number)
+
+    @property
+    def port(self) -> int:
+        return self._port
+
     def close(self) -> None:
         self.kill()
         # Its last children may still write.
@@ -92,19 +113,35 @@ class MariadbServer(NamedServer):
     """MariaDB in a folder of its own, on loopback."""
 
     def __init__(self, binary: str, installer: str) -> None:
-        self._folder, port = _folder("mysql"), _free_port()
-        super().__init__(f"mysql://root@127.0.0.1:{port}/mysql")
+        self._folder, self.port = _folder("mysql"), _free_port()
+        super().__init__(f"mysql://root@127.0.0.1:{self.port}/mysql")
         shared = ["--no-defaults", f"--datadir={self._folder}/data"]
         self._output = (self._folder / "output").open("ab")
         install = [installer, *shared, "--auth-root-authentication-method=normal", "--skip-test-db"]
         _popen(install, self._folder, "mysql", self._output.fileno()).wait(START_S)
-        serve = [binary, *shared, "--bind-address=127.0.0.1", f"--port={port}", f"--socket={self._folder}/socket"]
-        self._process = _popen(serve, self._folder, "mysql", self._output.fileno())
+        address = ["--bind-address=127.0.0.1", f"--port={self.port}", f"--socket={self._folder}/socket"]
+        self._serve = [binary, *shared, *address]
+        self.start()
+
+    def start(self) -> None:
+        self._process = _popen(self._serve, self._folder, "mysql", self._output.fileno())
         assert poll(lambda: self.answers() or None, Deadline.after(START_S)), (self._folder / "output").read_text()
 
-    def close(self) -> None:
+    def kill(self) -> None:
+        """End it as a crash does."""
         self._process.kill()
         self._process.wait()
+
+    def freeze(self) -> None:
+        """Let it stand still: connections stay open, and nobody answers."""
+        self._process.send_signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Let it go on."""
+        self._process.send_signal(signal.SIGCONT)
+
+    def close(self) -> None:
+        self.kill()
         self._output.close()
         shutil.rmtree(self._folder)
 
