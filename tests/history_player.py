@@ -9,7 +9,7 @@ import pytest
 from databases import DatabaseServer
 
 from optuna_tuner.spec.study import StudySpec
-from optuna_tuner.store.records import AttemptRecord, AttemptState, Outcome, StudyRecord, Verdict
+from optuna_tuner.store.records import AttemptKind, AttemptRecord, AttemptState, Outcome, StudyRecord, Verdict
 from optuna_tuner.store.store import Store
 from optuna_tuner.tuning.history import STATES, History
 from optuna_tuner.values import Cause, Params, Slot
@@ -100,7 +100,7 @@ def check_agreement(store: Store, record: StudyRecord) -> None:
         assert attempt.outcome is not None
         assert trial.state is STATES[attempt.outcome.verdict]
         assert trial.values == (list(attempt.outcome.values) or None)
-        if attempt.outcome is GOOD:
+        if attempt.params is not None and attempt.kind is AttemptKind.SEARCH:
             assert attempt.params == read(trial.params)
 
 

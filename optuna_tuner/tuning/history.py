@@ -189,9 +189,16 @@ class History:
         if not self._store.attempts.active(self._study_id):
             for stray in filter(_is_blank, self._strays()):
                 attempt = self._store.attempts.asked_in_vain(self._study_id, stray.number)
-                if attempt is not None and attempt.params is not None and attempt.kind is not AttemptKind.BASELINE:
-                    suggest(self._spec.space, self._live(attempt, stray))
+                if attempt is not None:
+                    self._complete(stray, attempt)
         self._tell()
+
+    def _complete(self, trial: FrozenTrial, attempt: AttemptRecord) -> None:
+        """Say in Optuna what was to be tried again, where its worker died before it had said all of it."""
+        if attempt.params is None or attempt.kind is AttemptKind.BASELINE:
+            return
+        if {*attempt.params.flags, *attempt.params.env} - trial.params.keys():
+            suggest(self._spec.space, self._live(attempt, trial))
 
     def _tell(self) -> None:
         trials = {trial.number: trial for trial in self._trials()}
@@ -208,6 +215,7 @@ class History:
             return  # told before its teller died, or ended by a user in the dashboard
         # Or in this very moment: by a user, or by a teller who lost the study lock when the database was restarted.
         with suppress(optuna.exceptions.UpdateFinishedTrialError):
+            self._complete(frozen, attempt)
             self._write(Trial(self._study, frozen._trial_id), attempt, outcome)  # noqa: SLF001  as above
 
     def _write(self, trial: Trial, attempt: AttemptRecord, outcome: Outcome) -> None:

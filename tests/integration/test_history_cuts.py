@@ -91,6 +91,26 @@ def test_a_worker_may_die_at_any_commit_of_an_ask_or_a_tell(
     assert store.studies.by_id(record.id).reserved <= number + 1
 
 
+def test_a_worker_may_die_at_any_commit_when_it_asks_for_known_parameters(store: Store) -> None:
+    record = create_or_resume(store, spec(space=FEW))
+    Player(store, record, spec(space=FEW)).play()  # the baseline
+    cut, number, landed = Cut(engines(store), die_behind), 0, True
+    while landed:
+        number += 1
+        first, second = (Player(store, record, spec(space=FEW)) for _ in range(2))
+        first.history.ask(first.claim())
+        first.bury()
+        with suppress(DeathError), cut.at(number):
+            second.play()
+            landed = False
+        second.bury()
+        Player(store, record, spec(space=FEW)).history.settle()
+    assert number > 10
+    while any(attempt.state is AttemptState.QUEUED for attempt in store.attempts.of(record.id)):
+        Player(store, record, spec(space=FEW)).play()
+    check_agreement(store, record)
+
+
 def test_the_reply_to_any_commit_of_an_ask_or_a_tell_may_be_lost(store: Store) -> None:
     record = create_or_resume(store, spec(space=FEW))
     landed: list[int] = []
