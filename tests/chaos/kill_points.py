@@ -67,6 +67,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """For benchmarks/chaos.py."""
     parser.add_argument("--database", choices=("sqlite", "postgresql"), default="sqlite")
     parser.add_argument("--sample", type=int, default=0, metavar="N", help="only so many lines; default: all")
+    parser.add_argument(
+        "--every-lane", action="store_true", help="lines that several lanes run, in each of them; default: in the first"
+    )
     parser.add_argument("--jobs", type=int, default=2, help="cases at a time (default: 2)")
     parser.add_argument("--only", default="", metavar="TEXT", help="only lines of lanes and files with this text")
     parser.add_argument("--keep", type=Path, default=Path("/tmp/kill-points"), help="evidence of failures goes here")  # noqa: S108  named
@@ -79,7 +82,8 @@ def run(arguments: argparse.Namespace) -> int:
         TemporaryDirectory(prefix="kill-points-", ignore_cleanup_errors=True) as scratch,
         quick_study(arguments.database, Path(scratch), trials=sum(KINDS.values())) as made,
     ):
-        cases = [case for case in record_all(made) if arguments.only in f"{case.lane}/{case.spot.file}"]
+        recorded = record_all(made) if arguments.every_lane else in_first_lanes(record_all(made))
+        cases = [case for case in recorded if arguments.only in f"{case.lane}/{case.spot.file}"]
         chosen = sample(cases, arguments.sample) if arguments.sample else cases
         say(f"{len(cases)} lines are run; {len(chosen)} of them are killed at, seed {SEED}, {arguments.jobs} at a time")
         found = play_all(made.folder, chosen, arguments.jobs, lambda case: asdict(play(made, case, arguments.keep)))
@@ -114,6 +118,12 @@ def record_all(made: Template) -> list[Case]:
     traced.warm()
     recorded = ((lane, recording(made, lane)) for lane in lanes() for _ in range(RECORDINGS))
     return [Case(*each) for each in sorted({(lane, spot) for lane, spots in recorded for spot in spots})]
+
+
+def in_first_lanes(cases: Sequence[Case]) -> list[Case]:
+    """Each line once, in the first lane that runs it."""
+    first = {case.spot: case for case in sorted(cases, key=lambda case: lanes().index(case.lane), reverse=True)}
+    return [case for case in cases if first[case.spot] is case]
 
 
 def recording(made: Template, lane: str = WORKER) -> Sequence[Spot]:
