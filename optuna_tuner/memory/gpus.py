@@ -1,0 +1,79 @@
+"""GPUs that the memory model knows, from gpus.yaml."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from types import MappingProxyType
+
+from optuna_tuner.errors import NotFoundError
+from optuna_tuner.values import Json
+
+MIB = 1 << 20
+GIB = 1 << 30
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gpu:
+    """One kind of GPU.
+
+    Attributes:
+        name: as users write it.
+        memory: bytes in all, as nvidia-smi reports them.
+        usable: bytes in all, as CUDA reports them to a process; what an engine takes its share of.
+        capability: CUDA compute capability, such as "9.0".
+        bandwidth: of its memory, in bytes a second.
+        source: where the numbers are from.
+
+    """
+
+    name: str
+    memory: int
+    usable: int
+    capability: str
+    bandwidth: float
+    source: str
+
+
+def gpu(name: str) -> Gpu:
+    """The GPU of this name, whatever its case, blanks and dashes. Raises NotFoundError, which names the known ones."""
+    found = _by_plain_name().get(_plain(name))
+    if found is None:
+        raise NotFoundError(f'the memory model does not know the GPU "{name}"; known: {", ".join(known())}')
+    return found
+
+
+def known() -> tuple[str, ...]:
+    """The names of all known GPUs."""
+    return tuple(_table())
+
+
+@cache
+def _table() -> Mapping[str, Gpu]:
+    import yaml  # noqa: PLC0415  only who sizes a model pays for it
+
+    source = files("optuna_tuner.memory").joinpath("data/gpus.yaml").read_text(encoding="utf-8")
+    found: dict[str, dict[str, Json]] = yaml.safe_load(source)
+    return MappingProxyType({name: _gpu(name, entry) for name, entry in found.items()})
+
+
+def _gpu(name: str, entry: Mapping[str, Json]) -> Gpu:
+    return Gpu(
+        name=name,
+        memory=int(float(str(entry["memory_mib"])) * MIB),
+        usable=int(float(str(entry["usable_gib"])) * GIB),
+        capability=str(entry["capability"]),
+        bandwidth=float(str(entry["bandwidth_gb_s"])) * 1e9,
+        source=str(entry["source"]),
+    )
+
+
+@cache
+def _by_plain_name() -> Mapping[str, Gpu]:
+    return {_plain(name): each for name, each in _table().items()}
+
+
+def _plain(name: str) -> str:
+    return "".join(letter for letter in name.lower().removeprefix("nvidia") if letter.isalnum())
