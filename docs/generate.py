@@ -19,6 +19,8 @@ from optuna_tuner import errors
 from optuna_tuner.cli.app import SECTIONS, cli
 from optuna_tuner.cli.command import Command, Group
 from optuna_tuner.cli.plugin_list import Listed, Option, options_of, plugin_list
+from optuna_tuner.engines.known_rules import KnownRule, RuleBook, findings, rule_book
+from optuna_tuner.engines.known_values import FACTS
 from optuna_tuner.metrics import DISTRIBUTIONS, SCALARS, STATISTICS, Meaning
 from optuna_tuner.plugins import InstalledKinds
 from optuna_tuner.spec import goals, space, study
@@ -54,7 +56,8 @@ RULES = """\
 `forbid` is a condition over parameters and fixed flags. It has names, numbers, text in quotes, `true` and `false`,
 lists, comparisons, `in`, `and`, `or`, `not`, and `+ - * / // %`. Nothing else is allowed and nothing is executed. A
 rule that names a flag without a value (not sampled, not fixed) does not apply. A configuration that a rule forbids is
-not launched; Optuna is told that it is infeasible, with the cause [`rejected`](causes.md#rejected)."""
+not launched; Optuna is told that it is infeasible, with the cause [`rejected`](causes.md#rejected). What the engine
+itself refuses need not be said: [rules between flags](rules.md) come with the package."""
 
 PARTS = """\
 `engine`, `deployer` and `benchmark` each have a `kind` and the options of that kind: see [plugins](plugins.md). A study
@@ -118,6 +121,54 @@ They are found by their entry points in the groups `optuna_tuner.engines`, `optu
 [a deployer](../how-to/add-a-deployer.md), [a benchmark](../how-to/add-a-benchmark.md)."""
 
 
+RULES_TEXT = """\
+What each engine is known to refuse, to rewrite or to warn of. The rules are data: `optuna_tuner/engines/rules`. Before
+a launch, a configuration is held against the rules of exactly the engine's version (`engine.version` of the study); one
+that a rule **refuses** or **crashes** is not launched, its trial ends with the cause [`rejected`](causes.md#rejected).
+What an engine **rewrites** or **warns** of is data that nothing acts on yet.
+
+* A rule fires only where every value that it speaks of is known: given as a flag, certain without being given (a
+  parallel size is 1), or a fact of the slot. A number with a unit (`8k`), a list, and an object that is given both as a
+  whole and by dotted members are not known. So nothing is refused by guessing; what is missing here the engine refuses
+  itself, some seconds or minutes later.
+* A member of an object is named with two underscores: `speculative_config__method`.
+* A version newer than all checked ones is held against the rules without an upper end.
+* A study that names no version, or none that is a release number, may run any version of the range called "assumed"
+  below. It is refused only what all of these refuse: by a rule, or because they do not know a flag that it gives.
+* llama.cpp's rules are not applied before a launch: its server says within a second why it does not start.
+* Rules hold for models that an engine does not treat in a way of their own. An engine's code for single models may
+  rewrite a flag before its own validation sees it.
+
+## What rules may know beside flags
+
+Only what the slot tells is filled in today: `gpus`, and `device` where there are some. A rule that needs more does not
+fire yet."""
+
+RULES_MEASURED = """\
+## Held against vLLM itself
+
+vLLM 0.32.0 for CPU made its whole configuration of the same arguments, without launching anything. No configuration
+that it takes was refused by us. `python benchmarks/real_rules.py VLLM_PYTHON --configurations 300 --seed 2` printed:"""
+
+RULES_FIGURES = """\
+| configurations | number | both refuse | both take | only we refuse | only vLLM refuses |
+| --- | --- | --- | --- | --- | --- |
+| examples of the rules | 79 | 50 | 25 | 0 | 4 |
+| random | 300 | 125 | 148 | 0 | 27 |
+
+What only vLLM refused, of 379:
+
+* 15: `data_parallel_rank` without `data_parallel_size` above 1.
+* 11: what vLLM's older model runner lacks, which it uses where there is no Triton, as on this CPU: prefill context
+  parallelism, and sampling in shards.
+* 4: microbatches by `ubatch_size` with the wrong `all2all_backend` on a CPU; the rule speaks of GPUs.
+* 1: `speculative_config` without `num_speculative_tokens`.
+
+Not shown: rules that need GPUs, another model or a draft model, other versions of vLLM than this one, and all of
+SGLang, which needs a GPU: these stand on its sources alone. Each of llama.cpp's rules that refuse is shown by a test
+that starts the embedded server with both examples."""
+
+
 def pages() -> Mapping[str, str]:
     """File name in docs/reference -> its text."""
     makers: Mapping[str, tuple[str, Callable[[], Iterable[str]]]] = {
@@ -127,6 +178,7 @@ def pages() -> Mapping[str, str]:
         "errors.md": ("Errors", _errors),
         "causes.md": ("Causes", _causes),
         "plugins.md": ("Plugins and their options", _plugins),
+        "rules.md": ("Rules between flags", _rules),
     }
     return {name: "\n\n".join([f"# {title}", NOTE, *make()]) + "\n" for name, (title, make) in makers.items()}
 
@@ -298,6 +350,39 @@ def _plugins() -> Iterator[str]:
         yield f"### `{plugin.kind}`"
         yield f"{plugin.summary[0].upper()}{plugin.summary[1:]}."
         yield fields(plugin.options)
+
+
+def _rules() -> Iterator[str]:
+    yield RULES_TEXT
+    yield table(("name", "is"), [(f"`{name}`", text) for name, text in FACTS.items()])
+    yield RULES_MEASURED
+    yield RULES_FIGURES
+    for engine in ("vllm", "sglang", "llama_cpp"):
+        book = rule_book(engine)
+        yield f"## `{engine}`"
+        yield _checked(book)
+        yield table(
+            ("rule", "versions", "effect", "forbidden", "for example", "source"),
+            [_rule(engine, book, rule) for rule in book.rules],
+        )
+
+
+def _checked(book: RuleBook) -> str:
+    if not book.checked:
+        return f"{len(book.rules)} rules, for every version."
+    first, last = book.checked[0], book.checked[-1]
+    return (
+        f"{len(book.rules)} rules. Checked: the {len(book.checked)} releases from {first} to {last}. "
+        f"Assumed where a study names no version: `{book.assumed}`."
+    )
+
+
+def _rule(engine: str, book: RuleBook, rule: KnownRule) -> tuple[str, str, str, str, str, str]:
+    having = [version for version in book.checked if version in rule.versions]
+    version = str(having[-1]) if having else None
+    message = next(each.message for each in findings(engine, version, rule.breaks) if each.rule == rule)
+    versions = f"`{rule.versions}`" if str(rule.versions) else "all"
+    return rule.id, versions, rule.effect, f"`{rule.forbid}`", message, rule.source
 
 
 def _is_ours(plugin: Listed) -> bool:

@@ -10,6 +10,7 @@ from typing import ClassVar, Protocol
 
 from pydantic import BaseModel
 
+from optuna_tuner.catalog.catalogue import Catalogue
 from optuna_tuner.clock import Deadline
 from optuna_tuner.values import (
     Diagnosis,
@@ -47,12 +48,16 @@ class Engine(Plugin):
     def canonical(self, flag: str) -> str:
         """The one name of a flag: underscores, aliases resolved (`-tp`, `tp-size` -> `tensor_parallel_size`)."""
 
+    def catalogue(self) -> Catalogue | None:
+        """The flags of exactly the version that the study names; None where it names none, or that is not known."""
+        return None
+
     @abstractmethod
     def render(self, model: Model, params: Params, slot: Slot) -> Launch:
         """The launch that serves `model` with the study's fixed flags overridden by `params`."""
 
     @abstractmethod
-    def reject(self, params: Params, slot: Slot) -> str | None:
+    def reject(self, model: Model, params: Params, slot: Slot) -> str | None:
         """Why these parameters cannot work on this slot, as far as it is known without launching; else None."""
 
     @abstractmethod

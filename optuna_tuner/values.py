@@ -116,11 +116,15 @@ class Diagnosis:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Model:
-    """The model to serve: what clients call it, where its files are, where its tokenizer is."""
+    """The model to serve: what clients call it, where its files are, where its tokenizer is.
+
+    `facts` are what rules between flags may ask of it (`model_heads`), as far as its config.json could be read here.
+    """
 
     name: str
     path: str
     tokenizer: str
+    facts: Mapping[str, Scalar] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

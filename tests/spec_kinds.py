@@ -80,7 +80,7 @@ class NamedEngine(Engine):
     def render(self, model: Model, params: Params, slot: Slot) -> Launch:
         raise NotImplementedError
 
-    def reject(self, params: Params, slot: Slot) -> str | None:
+    def reject(self, model: Model, params: Params, slot: Slot) -> str | None:
         raise NotImplementedError
 
     def diagnose(self, log: str, exit_code: int | None) -> Diagnosis:

@@ -51,7 +51,7 @@ class MyEngine(Engine):
         argv = (*PROGRAM, "--host", "{host}", "--port", "{port}", "--model", model.name, *words)
         return Launch(argv=argv, env=dict(params.env), gpus=len(slot.gpus), model=model)
 
-    def reject(self, params: Params, slot: Slot) -> str | None:  # noqa: ARG002  this program needs nothing of a slot
+    def reject(self, model: Model, params: Params, slot: Slot) -> str | None:  # noqa: ARG002  the flags are enough
         """What is known to be wrong before any launch."""
         return "slots must be above zero" if params.flags.get("slots") == 0 else None
 

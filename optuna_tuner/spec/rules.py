@@ -12,6 +12,7 @@ from optuna_tuner.spec.study import Rule
 from optuna_tuner.values import Scalar
 
 LONGEST = 500  # characters; it bounds depth and work as well
+CONDITIONS = 1024  # kept parsed: those of a study, and the known rules of every engine
 
 Value = Scalar | tuple[Scalar, ...]
 
@@ -37,16 +38,30 @@ def broken(rules: Iterable[Rule], values: Mapping[str, Scalar]) -> Rule | None:
     holds where it has no result, as with a division by zero. Raises RuleError for text that is no condition, which
     no study file can hold, since reading the file refuses it.
     """
-    return next((rule for rule in rules if names(rule.forbid) <= values.keys() and _holds(rule, values)), None)
+    return next((rule for rule in rules if holds(rule.forbid, values)), None)
 
 
+def holds(text: str, values: Mapping[str, Scalar]) -> bool:
+    """Whether a condition certainly holds: not where a name has no value, and not where it has no result.
+
+    Raises RuleError for text that is no condition.
+    """
+    if not names(text) <= values.keys():
+        return False
+    try:
+        return bool(evaluate(text, values))
+    except (ArithmeticError, RuleError):
+        return False
+
+
+@lru_cache(maxsize=CONDITIONS)
 def names(text: str) -> frozenset[str]:
     """The flags that a condition speaks of. Raises RuleError when it is none."""
     nodes = ast.walk(parse(text))
     return frozenset(node.id for node in nodes if isinstance(node, ast.Name) and node.id not in _WORDS)
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=CONDITIONS)
 def parse(text: str) -> ast.expr:
     """The condition as a tree that holds nothing but what this language knows. Raises RuleError."""
     if len(text) > LONGEST:
@@ -65,13 +80,6 @@ def parse(text: str) -> ast.expr:
 def evaluate(text: str, values: Mapping[str, Scalar]) -> Value:
     """What a condition says about these values. Raises RuleError, ArithmeticError, or KeyError for a missing name."""
     return _value(parse(text), values)
-
-
-def _holds(rule: Rule, values: Mapping[str, Scalar]) -> bool:
-    try:
-        return bool(evaluate(rule.forbid, values))
-    except (ArithmeticError, RuleError):
-        return False
 
 
 def _check(node: ast.expr) -> None:

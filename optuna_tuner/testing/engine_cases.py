@@ -113,14 +113,14 @@ class EngineCases:
         check()
 
     def test_good_parameters_are_not_rejected(self) -> None:
-        assert self.engine().reject(self.good, self.slot) is None
+        assert self.engine().reject(self.model, self.good, self.slot) is None
 
     def test_reject_gives_a_reason_or_nothing_whatever_it_is_asked(self) -> None:
         engine = self.engine()
 
         @given(some.dictionaries(NAMES, VALUES, max_size=5))
         def check(flags: Mapping[str, Scalar]) -> None:
-            reason = engine.reject(Params(flags=flags), self.slot)
+            reason = engine.reject(self.model, Params(flags=flags), self.slot)
             assert reason is None or reason.strip()
 
         check()

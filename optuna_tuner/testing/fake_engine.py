@@ -75,7 +75,7 @@ class FakeEngine(Engine):
             model=model,
         )
 
-    def reject(self, params: Params, slot: Slot) -> str | None:  # noqa: ARG002  the fake needs nothing of a slot
+    def reject(self, model: Model, params: Params, slot: Slot) -> str | None:  # noqa: ARG002  the flags are enough
         """Times and numbers below zero."""
         low = [
             name for name, value in self._flags(params).items() if isinstance(value, int | float) and float(value) < 0

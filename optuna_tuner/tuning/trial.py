@@ -63,7 +63,7 @@ def reject_known_bad(setting: Setting, params: Params) -> None:
     rule = broken(setting.spec.rules, setting.spec.values(params))
     if rule is not None:
         raise RejectedError(f"rule: {rule.forbid}" + (f" ({rule.because})" if rule.because else ""))
-    reason = setting.parts.engine.reject(params, setting.slot)
+    reason = setting.parts.engine.reject(setting.model, params, setting.slot)
     if reason is not None:
         raise RejectedError(reason)
 

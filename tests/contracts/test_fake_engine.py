@@ -44,7 +44,7 @@ class TestFake(EngineCases):
         assert self.engine().diagnose("", -9).evidence == "ended with exit code -9 without a word"
 
     def test_a_time_below_zero_is_rejected(self) -> None:
-        assert self.engine().reject(Params(flags={"ttft_ms": -1}), self.slot) == "ttft_ms is below zero"
+        assert self.engine().reject(self.model, Params(flags={"ttft_ms": -1}), self.slot) == "ttft_ms is below zero"
 
     def test_a_running_fake_says_what_it_is(self) -> None:
         with fake_server("--ttft-ms", "7", "--slots", "3") as endpoint:

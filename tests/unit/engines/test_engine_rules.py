@@ -24,6 +24,7 @@ TWO_GPUS = Slot(name="gpus", host="here", gpus=("GPU-1", "GPU-2"))
         ({"tp": 2, "pp": 2}, "needs 4 GPUs, the slot has 2"),
         ({"port": 80}, "port is set by the tuner itself"),
         ({"max_num_active_seqs": 9, "max_num_seqs": 8}, "max_num_active_seqs (9) is above max_num_seqs (8)"),
+        ({"pcp": 2, "tp": 2}, "needs 4 GPUs, the slot has 2"),
         (
             {"long_prefill_token_threshold": 9, "max_model_len": 8},
             "long_prefill_token_threshold (9) is above max_model_len (8)",
@@ -31,16 +32,16 @@ TWO_GPUS = Slot(name="gpus", host="here", gpus=("GPU-1", "GPU-2"))
     ],
 )
 def test_vllm_rejects(flags: Mapping[str, Scalar], reason: str) -> None:
-    assert Vllm(VllmOptions()).reject(Params(flags=flags), TWO_GPUS) == reason
+    assert Vllm(VllmOptions(version="0.33.0")).reject(MODEL, Params(flags=flags), TWO_GPUS) == reason
 
 
 def test_a_rule_sees_the_fixed_flags_too() -> None:
     engine = Vllm(VllmOptions(flags={"max-num-seqs": 64}))
-    assert engine.reject(Params(flags={"max_num_batched_tokens": 32}), CPU) is not None
+    assert engine.reject(MODEL, Params(flags={"max_num_batched_tokens": 32}), CPU) is not None
 
 
 def test_without_gpus_the_server_itself_decides_about_its_ranks() -> None:
-    assert Vllm(VllmOptions()).reject(Params(flags={"tp": 2}), CPU) is None
+    assert Vllm(VllmOptions()).reject(MODEL, Params(flags={"tp": 2}), CPU) is None
 
 
 @pytest.mark.parametrize(
@@ -50,24 +51,26 @@ def test_without_gpus_the_server_itself_decides_about_its_ranks() -> None:
             {"chunked_prefill_size": 1000, "page_size": 64},
             "chunked_prefill_size (1000) is no multiple of page_size (64)",
         ),
-        ({"tp": 2, "attn_dp_size": 4}, "tp_size (2) is no multiple of attn_dp_size (4)"),
         (
             {"enable_hierarchical_cache": True, "disable_radix_cache": True},
             "enable_hierarchical_cache needs the radix cache",
         ),
+        ({"tp": 2, "attn_dp_size": 4}, "tp_size (2) is no multiple of 4 attention groups"),
         ({"tp": 2, "dp": 2}, "needs 4 GPUs, the slot has 2"),
         ({"tp": 2, "dp": 2, "enable_dp_attention": True}, None),
         ({"chunked_prefill_size": -1, "page_size": 64}, None),
     ],
 )
 def test_sglang_rejects(flags: Mapping[str, Scalar], reason: str | None) -> None:
-    assert Sglang(SglangOptions()).reject(Params(flags=flags), TWO_GPUS) == reason
+    assert Sglang(SglangOptions()).reject(MODEL, Params(flags=flags), TWO_GPUS) == reason
 
 
 def test_llama_cpp_lets_the_server_refuse_for_itself() -> None:
     flags: Mapping[str, Scalar] = {"cache_type_v": "q8_0", "flash_attn": "off"}
-    assert LlamaCpp(LlamaCppOptions()).reject(Params(flags=flags), CPU) is None
-    assert LlamaCpp(LlamaCppOptions()).reject(Params(flags={"m": "x"}), CPU) == "model is set by the tuner itself"
+    assert LlamaCpp(LlamaCppOptions()).reject(MODEL, Params(flags=flags), CPU) is None
+    assert (
+        LlamaCpp(LlamaCppOptions()).reject(MODEL, Params(flags={"m": "x"}), CPU) == "model is set by the tuner itself"
+    )
 
 
 def test_a_flag_given_twice_by_two_names_is_an_error() -> None:

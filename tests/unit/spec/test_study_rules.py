@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from optuna_tuner.spec.rules import RuleError, broken, evaluate, names
+from optuna_tuner.spec.rules import RuleError, broken, evaluate, holds, names
 from optuna_tuner.spec.study import Rule
 from optuna_tuner.values import Scalar
 
@@ -42,6 +42,14 @@ def test_the_first_broken_rule_is_told() -> None:
     rules = [Rule(forbid="tokens > seqs"), Rule(forbid="tokens < seqs", because="refused"), Rule(forbid="eager")]
     assert broken(rules, VALUES) == rules[1]
     assert broken(rules[:1], VALUES) is None
+
+
+def test_a_condition_holds_only_where_it_is_certain() -> None:
+    assert holds("tokens < seqs", VALUES)
+    assert not holds("tokens < other or true", VALUES)
+    assert not holds("tokens % (seqs - 64) == 0", VALUES)
+    with pytest.raises(RuleError):
+        holds("tokens.x", VALUES)
 
 
 def test_a_rule_on_a_flag_that_is_left_to_the_engine_does_not_apply() -> None:
