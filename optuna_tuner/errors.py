@@ -8,6 +8,7 @@ TunerError
 ├─ StoreError                the database said no
 ├─ DeclaredDeadError         a worker was not heard of for too long; another one may be started
 ├─ EnvironmentFaultError     something is missing on this machine; says how to get it
+├─ CatalogError              an engine's flags cannot be read from what was given
 ├─ StoppedError              somebody asked this trial to end; nobody's fault
 └─ TrialError                one trial; never ends the study; has .diagnosis and .log_tail
    ├─ InfeasibleError        the configuration's fault: told PRUNED, the sampler learns
@@ -90,6 +91,12 @@ class DeclaredDeadError(TunerError):
 
 class EnvironmentFaultError(TunerError):
     """Something that the task needs is missing on this machine. The text says how to get it."""
+
+    exit_code = 4
+
+
+class CatalogError(TunerError):
+    """A wheel, image or command does not tell its flags in a way that is understood. Nothing was written."""
 
     exit_code = 4
 

@@ -38,6 +38,11 @@ def tools_folder() -> Path:
     return home() / "tools"
 
 
+def catalogues_folder() -> Path:
+    """Catalogues of engine versions and forks that do not come with the package: ENGINE/VERSION.json."""
+    return home() / "catalogues"
+
+
 def locks_folder() -> Path:
     """Lock files of this host: ports, GPUs, cores."""
     return home() / "locks"

@@ -1,0 +1,1 @@
+"""Asks an engine itself for its flags, and reads the help text that it prints."""

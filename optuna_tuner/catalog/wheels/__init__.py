@@ -1,0 +1,1 @@
+"""Single files of a wheel, from the package index or from this machine."""
