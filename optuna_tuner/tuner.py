@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
 
 from optuna_tuner.clock import Deadline, poll
 from optuna_tuner.doctor import Check, checks
-from optuna_tuner.errors import DeclaredDeadError, EnvironmentFaultError, NotFoundError
+from optuna_tuner.errors import DeclaredDeadError, NotFoundError
 from optuna_tuner.home import artifacts_folder, default_storage
 from optuna_tuner.plugins import InstalledKinds
 from optuna_tuner.results.reading import read_study
@@ -17,6 +16,7 @@ from optuna_tuner.results.task_document import task_document
 from optuna_tuner.results.trials import TrialView
 from optuna_tuner.results.views import StudyState, StudyView
 from optuna_tuner.spec.files import load_study
+from optuna_tuner.spec.mending import mend_file
 from optuna_tuner.spec.study import StudySpec
 from optuna_tuner.store import schema
 from optuna_tuner.store.database import Database
@@ -28,12 +28,13 @@ from optuna_tuner.tuning.interrupts import on_signals
 from optuna_tuner.tuning.logs import server_log
 from optuna_tuner.tuning.model import model_paths, prepare_model
 from optuna_tuner.tuning.plan import Plan, plan
+from optuna_tuner.tuning.preflight import demand
 from optuna_tuner.tuning.process import work
 from optuna_tuner.tuning.reaping import HouseReaped, reap_afterwards, reap_house
 from optuna_tuner.tuning.setting import assemble
 from optuna_tuner.tuning.slots import find_slots, holding_free
 from optuna_tuner.tuning.study import create_or_resume
-from optuna_tuner.values import Json, Params, Slot
+from optuna_tuner.values import Json
 
 __all__ = ["Check", "Plan", "Tuner"]
 
@@ -65,6 +66,10 @@ class Tuner:
     def validate(self, path: Path) -> StudySpec:
         """Read a study file or a task file. Raises SpecError, which holds every fault in it."""
         return load_study(path, self._kinds)
+
+    def mend(self, path: Path) -> Mapping[str, str]:
+        """Rewrite the flags of a study file that have other names in its engine's version; old name -> new name."""
+        return mend_file(path, self._kinds)
 
     def plan(self, study: StudySpec | Path, *, workers: int = 1) -> Plan:
         """What a study would launch; starts nothing and writes nothing."""
@@ -103,7 +108,7 @@ class Tuner:
         """Work with so many processes until they are done; whatever ends them, nothing stays behind them."""
         spec, slots = _spec(record), find_slots(workers)
         deadline = wall_time(spec)
-        self._demand_tools(spec, slots[0])
+        demand(spec, self._kinds, slots[0])
         prepare_model(spec.model)
         try:
             Fleet(self._store, record.id, slots, deadline).run(tick)
@@ -127,7 +132,7 @@ class Tuner:
             record = self._store.studies.get(name) if name else self._only_open_study()
             deadline = wall_time(_spec(record))
             with holding_free(slot) as mine:
-                self._demand_tools(_spec(record), mine)
+                demand(_spec(record), self._kinds, mine)
                 worker = work(self._store, record.id, mine, self._kinds, deadline)
                 interruption.answer(worker.heart.interrupt)
                 count = worker.run(max_trials)
@@ -139,17 +144,6 @@ class Tuner:
         self._stop_if_passed(record, deadline)
         self._publish(record.name)
         return count
-
-    def _demand_tools(self, spec: StudySpec, slot: Slot) -> None:
-        """What every trial would fail without is said before the first one spends the budget."""
-        parts = assemble(spec, self._kinds)
-        missing = parts.benchmark.missing()
-        if missing:
-            raise EnvironmentFaultError(missing)
-        secrets = parts.engine.render(model_paths(spec.model), Params(), slot).secrets
-        unset = [f"{name} from {source}" for name, source in secrets.items() if source not in os.environ]
-        if unset:
-            raise EnvironmentFaultError(f"secrets are to be read from variables that are not set: {', '.join(unset)}")
 
     def _want_run(self, name: str) -> StudyRecord:
         return self._store.studies.want(self._store.studies.get(name).id, Desired.RUN)

@@ -23,6 +23,8 @@ SECTIONS: Mapping[str, Mapping[str, str]] = MappingProxyType(
             "convert": "files",
             "schema": "files",
             "plugins": "files",
+            "catalog": "catalog",
+            "fit": "fit",
         },
         "Run": {
             "run": "running",

@@ -53,16 +53,20 @@ def presets(session: Session, name: str | None) -> None:
         print_rows(session, ("preset", "is"), [(each, _summary(preset_text(each))) for each in preset_names()])
 
 
-@command(example="optuna-tuner validate study.yaml\noptuna-tuner validate studies/*.yaml")
+@command(example="optuna-tuner validate study.yaml\noptuna-tuner validate --fix studies/*.yaml")
 @click.argument("files", metavar="FILE...", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--fix", is_flag=True, help="First give flags that were renamed their names of the engine's version.")
 @pass_session
-def validate(session: Session, files: tuple[Path, ...]) -> None:
+def validate(session: Session, files: tuple[Path, ...], *, fix: bool) -> None:
     """Check study files; say all that is wrong, with its line.
 
-    Nothing is started. Exit code 2 when anything is wrong.
+    Nothing is started. Exit code 2 when anything is wrong. Flags are held against the engine's own where the file
+    names its version (engine: {version: ...}) and `optuna-tuner catalog list` has it.
     """
     faults: list[Fault] = []
     for file in files:
+        if fix:
+            _fix(session, file)
         try:
             spec = session.tuner.validate(file)
         except SpecError as error:
@@ -113,6 +117,17 @@ def plugins(session: Session, kind: str | None, output: str) -> None:
         show_plugins(session, found)
     else:
         dump(found, output)
+
+
+def _fix(session: Session, file: Path) -> None:
+    try:
+        renamed = session.tuner.mend(file)
+    except SpecError:
+        return  # what is wrong with it is said by the check
+    except OSError as error:
+        raise click.UsageError(f"{file} cannot be written: {error.strerror}") from error
+    for old, new in renamed.items():
+        session.note(f"{file}: {old} is now {new}")
 
 
 def _summary(text: str) -> str:

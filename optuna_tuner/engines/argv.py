@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from optuna_tuner.catalog.catalogue import Catalogue, plain
 from optuna_tuner.values import Json, Params, Scalar
 
 FlagValue = Scalar | Sequence[Scalar] | Mapping[str, Json]
@@ -14,28 +15,31 @@ Flags = Mapping[str, FlagValue]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Spelling:
-    """How one engine wants its flags written.
+    """How one version of an engine wants its flags written.
 
     Attributes:
-        aliases: other names -> the canonical name, all with underscores and without leading dashes.
-        says_no: whether a false switch is written `--no-name`; elsewhere it is left out, because the engine knows
-            only the positive form and its default is off.
+        catalogue: the flags of that version, or of the newest one that is known where the study names none.
+        aliases: short names that users write and that no version has -> the canonical name.
+        says_no: whether a false switch is written `--no-name` where the catalogue does not know it; elsewhere it is
+            left out, because the engine knows only the positive form and its default is off.
         words: flags that look like switches but take a word, with the words for false and true.
         equals: whether `--name=value` is understood. It is used where a value starts with a dash.
         reserved: flags that the tuner itself sets.
 
     """
 
+    catalogue: Catalogue
     aliases: Mapping[str, str] = field(default_factory=dict)
-    says_no: Callable[[str], bool]
+    says_no: bool = False
     words: Mapping[str, tuple[str, str]] = field(default_factory=dict)
     equals: bool = True
     reserved: frozenset[str] = frozenset()
 
     def canonical(self, flag: str) -> str:
         """The one name of a flag. A name that is not known is kept, with underscores."""
-        name = flag.strip().lstrip("-").replace("-", "_")
-        return self.aliases.get(name, name)
+        name = self.aliases.get(plain(flag), plain(flag))
+        found = self.catalogue.find(name)
+        return found.name if found else name
 
     def merged(self, fixed: Flags, params: Params) -> Flags:
         """The study's fixed flags overridden by the sampled ones, by canonical name, in alphabetical order."""
@@ -47,13 +51,15 @@ class Spelling:
         return tuple(argument for name, value in flags.items() for argument in self._arguments(name, value))
 
     def _arguments(self, name: str, value: FlagValue) -> tuple[str, ...]:
-        option = f"--{name.replace('_', '-')}"
+        flag = self.catalogue.find(name)
+        option = flag.spellings[0] if flag else f"--{name.replace('_', '-')}"
         if isinstance(value, bool):
             if name in self.words:
                 return (option, self.words[name][value])
             if value:
                 return (option,)
-            return (f"--no-{name.replace('_', '-')}",) if self.says_no(name) else ()
+            negatable = flag.negatable if flag else self.says_no
+            return (f"--no-{option.lstrip('-')}",) if negatable else ()
         words = _words(value)
         if len(words) == 1 and words[0].startswith("-") and self.equals:
             return (f"{option}={words[0]}",)

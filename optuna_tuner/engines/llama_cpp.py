@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import cache
 from typing import ClassVar
 
 from pydantic import BaseModel
 
+from optuna_tuner.catalog import shelf
+from optuna_tuner.catalog.catalogue import Catalogue
 from optuna_tuner.contracts import Engine
 from optuna_tuner.engines.argv import Flags, Spelling
 from optuna_tuner.engines.asking import answer, scalars, served_model
@@ -18,33 +21,23 @@ from optuna_tuner.engines.embedded import GGUF_NAME, LAUNCHER, RESOLVED
 from optuna_tuner.engines.options import EngineOptions
 from optuna_tuner.values import Cause, Diagnosis, Endpoint, Launch, Model, Params, Scalar, Slot
 
-ALIASES = {
-    "b": "batch_size",
-    "c": "ctx_size",
-    "cb": "cont_batching",
-    "ctk": "cache_type_k",
-    "ctv": "cache_type_v",
-    "fa": "flash_attn",
-    "gpu_layers": "n_gpu_layers",
-    "kvu": "kv_unified",
-    "m": "model",
-    "a": "alias",
-    "n_parallel": "parallel",
-    "ngl": "n_gpu_layers",
-    "np": "parallel",
-    "t": "threads",
-    "tb": "threads_batch",
-    "ub": "ubatch_size",
-}
-# llama-server's switches that are on or absent; every other one has a `--no-` form.
-ONE_WAY = frozenset({"check_tensors", "metrics", "mlock", "no_host", "no_mmap", "props", "swa_full", "verbose"})
-SPELLING = Spelling(
-    aliases=ALIASES,
-    says_no=lambda name: name not in ONE_WAY,
-    words={"flash_attn": ("off", "on")},
-    equals=False,
-    reserved=frozenset({"alias", "api_key", "host", "metrics", "model", "port", "props", "slots"}),
-)
+# Names that users write and that no version has; all others are in the catalogues.
+ALIASES = {"n_parallel": "parallel", "cb": "cont_batching", "kvu": "kv_unified"}
+
+
+@cache
+def spelling(version: str | None) -> Spelling:
+    """How a version wants its flags written; for None, the newest one that is known."""
+    return Spelling(
+        catalogue=shelf.nearest("llama_cpp", version),
+        aliases=ALIASES,
+        says_no=True,
+        words={"flash_attn": ("off", "on")},
+        equals=False,
+        reserved=frozenset({"alias", "api_key", "host", "metrics", "model", "port", "props", "slots"}),
+    )
+
+
 OUT_OF_MEMORY = r"insufficient memory|failed to allocate|unable to allocate|std::bad_alloc|out of memory"
 SIGNS = Signs(
     ready="listening on http://",
@@ -63,10 +56,18 @@ THREADS_LINE = re.compile(r"\bn_threads = (\d+)")
 UNIFIED_LINE = re.compile(r"kv_unified = '?true")
 
 
+EMBEDDED = "embedded"  # the catalogue's version of the launcher's own flags
+
+
 class LlamaCppOptions(EngineOptions):
     """llama.cpp's options. Without a `command` the embedded server is used."""
 
-    spelling: ClassVar[Spelling] = SPELLING
+    spell: ClassVar[Callable[[str | None], Spelling]] = staticmethod(spelling)
+
+    @classmethod
+    def version_of(cls, options: Mapping[str, object]) -> str | None:
+        """The embedded server has the flags of this package's own launcher, whatever llama.cpp it is built on."""
+        return super().version_of(options) if options.get("command") else EMBEDDED
 
 
 class LlamaCpp(Engine):
@@ -81,12 +82,16 @@ class LlamaCpp(Engine):
 
     def canonical(self, flag: str) -> str:
         """The one name of a flag: llama-server's long one."""
-        return SPELLING.canonical(flag)
+        return self._options.spelling.canonical(flag)
+
+    def catalogue(self) -> Catalogue | None:
+        """The flags of the version that the study names."""
+        return self._options.catalogue(self.kind)
 
     def render(self, model: Model, params: Params, slot: Slot) -> Launch:
         """The launch; a folder stands for the `model.gguf` in it. `llama-server` gets its read-only endpoints on."""
         command = self._options.command
-        flags = SPELLING.merged(self._options.flags, params)
+        flags = self._options.spelling.merged(self._options.flags, params)
         if command is None:
             flags = _as_many_threads_as_cores(flags, slot)
         endpoints = () if command is None else ("--metrics", "--props", "--slots")
@@ -94,7 +99,7 @@ class LlamaCpp(Engine):
             *(command or (sys.executable, "-m", LAUNCHER)),
             *("--model", gguf_file(model.path), "--alias", model.name, "--host", "{host}", "--port", "{port}"),
             *endpoints,
-            *SPELLING.argv(flags),
+            *self._options.spelling.argv(flags),
         )
         return Launch(
             argv=argv,
@@ -105,10 +110,10 @@ class LlamaCpp(Engine):
             model=model,
         )
 
-    def reject(self, params: Params, slot: Slot) -> str | None:  # noqa: ARG002  llama.cpp's rules need no slot
+    def reject(self, model: Model, params: Params, slot: Slot) -> str | None:  # noqa: ARG002  the flags are enough
         """Only flags that the tuner sets itself: llama.cpp refuses the rest within a second, and says why."""
-        flags = SPELLING.merged(self._options.flags, params)
-        taken = sorted(SPELLING.reserved & flags.keys())
+        flags = self._options.spelling.merged(self._options.flags, params)
+        taken = sorted(self._options.spelling.reserved & flags.keys())
         return f"{taken[0]} is set by the tuner itself" if taken else None
 
     def diagnose(self, log: str, exit_code: int | None) -> Diagnosis:

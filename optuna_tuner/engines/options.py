@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Mapping
+from functools import cached_property
 from typing import ClassVar
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, field_validator
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationInfo, field_validator
 
+from optuna_tuner.catalog import shelf
+from optuna_tuner.catalog.catalogue import Catalogue
 from optuna_tuner.engines.argv import Spelling
 from optuna_tuner.values import Scalar
+
+_VERSION_TAG = re.compile(r":v?(\d+\.\d+\.\d+(?:\.post\d+)?)\b")
 
 
 class Secret(BaseModel):
@@ -24,9 +30,13 @@ class EngineOptions(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    spelling: ClassVar[Spelling] = Spelling(says_no=lambda _name: False)
+    spell: ClassVar[Callable[[str | None], Spelling]]  # the spelling of a version, or of the newest one for None
 
-    version: str | None = Field(default=None, description="The engine's version, for the record.", examples=["0.33.0"])
+    version: str | None = Field(
+        default=None,
+        description="The engine's version: the study's flags are held against its own; default: the image's tag.",
+        examples=["0.33.0"],
+    )
     image: str | None = Field(default=None, description="Container image, for deployers that use one.")
     command: tuple[str, ...] | None = Field(
         default=None,
@@ -51,16 +61,37 @@ class EngineOptions(BaseModel):
 
     @field_validator("flags")
     @classmethod
-    def _one_name_each(cls, given: Mapping[str, object]) -> Mapping[str, object]:
+    def _one_name_each(cls, given: Mapping[str, object], before: ValidationInfo) -> Mapping[str, object]:
         seen: dict[str, str] = {}
+        spelling = cls.spell(cls.version_of(before.data))
         for flag in given:
-            name = cls.spelling.canonical(flag)
-            if name in cls.spelling.reserved:
+            name = spelling.canonical(flag)
+            if name in spelling.reserved:
                 raise ValueError(f"{flag} is set by the tuner itself")
             if name in seen:
                 raise ValueError(f"{flag} and {seen[name]} are the same flag")
             seen[name] = flag
         return given
+
+    @classmethod
+    def version_of(cls, options: Mapping[str, object]) -> str | None:
+        """The engine's version as the study names it, by itself or in the image's tag."""
+        tag = _VERSION_TAG.search(str(options.get("image") or ""))
+        return str(options.get("version") or "") or (tag[1] if tag else None)
+
+    @cached_property
+    def named_version(self) -> str | None:
+        """The same of these options."""
+        return self.version_of({"version": self.version, "image": self.image, "command": self.command})
+
+    @cached_property
+    def spelling(self) -> Spelling:
+        """How the engine's version wants its flags written."""
+        return type(self).spell(self.named_version)
+
+    def catalogue(self, kind: str) -> Catalogue | None:
+        """The flags of exactly the version that the study names; None where that is not known."""
+        return shelf.find(kind, self.named_version) if self.named_version else None
 
     def variables(self, sampled: Mapping[str, str]) -> Mapping[str, str]:
         """The server's environment: the fixed one overridden by the sampled one."""

@@ -2,64 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Mapping
+from functools import cache
 from typing import ClassVar
 
 from pydantic import BaseModel
 
+from optuna_tuner.catalog import shelf
+from optuna_tuner.catalog.catalogue import Catalogue
 from optuna_tuner.contracts import Engine
 from optuna_tuner.engines.argv import Flags, Spelling, whole
 from optuna_tuner.engines.asking import answer, scalars, served_model
 from optuna_tuner.engines.diagnosis import Signs, sign
+from optuna_tuner.engines.known_rules import broken
+from optuna_tuner.engines.known_values import known_values
 from optuna_tuner.engines.options import EngineOptions
 from optuna_tuner.values import Cause, Diagnosis, Endpoint, Launch, Model, Params, Scalar, Slot
 
-# Aliases of SGLang 0.5.23's own argument definitions, and the short names that users write.
-ALIASES = {
-    "attention_context_parallel_size": "attn_cp_size",
-    "attention_data_parallel_size": "attn_dp_size",
-    "context_bucket": "cuda_graph_prefill_max_context",
-    "data_parallel_size": "dp_size",
-    "decode_context_parallel_size": "dcp_size",
-    "dp": "dp_size",
-    "enable_hicache": "enable_hierarchical_cache",
-    "ep": "ep_size",
-    "expert_parallel_size": "ep_size",
-    "grpc_http_sidecar_port": "smg_http_sidecar_port",
-    "hierarchical_sparse_attention_extra_config": "hisparse_config",
-    "model": "model_path",
-    "moe_data_parallel_size": "moe_dp_size",
-    "nccl_init_addr": "dist_init_addr",
-    "pipeline_parallel_size": "pp_size",
-    "pp": "pp_size",
-    "speculative_draft_model": "speculative_draft_model_path",
-    "tensor_parallel_size": "tp_size",
-    "tp": "tp_size",
-}
-# SGLang's switches are store_true: on or absent. Only these of 0.5.23 have a `--no-` form.
-TWO_WAY = frozenset(
-    {
-        "dcp_replicate_q_proj",
-        "dllm_fdfo",
-        "enable_decoder_swa_bounded_replay",
-        "enable_dsa_fused_indexer",
-        "enable_fused_qk_norm_rope",
-        "enable_tf32_matmul",
-        "enable_tp_lm_head_all_to_all",
-        "experts_shared_outer_loras",
-        "lora_strict_loading",
-        "mm_enable_dp_encoder",
-        "ple_offload_embedding",
-        "speculative_enable_w4a4_mxfp4_megamoe",
-    }
-)
-SPELLING = Spelling(
-    aliases=ALIASES,
-    says_no=lambda name: name in TWO_WAY,
-    reserved=frozenset(
-        {"admin_api_key", "api_key", "host", "model_path", "port", "served_model_name", "tokenizer_path"}
-    ),
-)
+# Names that users write and that no version has; all others are in the catalogues.
+ALIASES = {"dp": "dp_size", "pp": "pp_size", "tp": "tp_size"}
+
+
+@cache
+def spelling(version: str | None) -> Spelling:
+    """How a version wants its flags written; for None, the newest one that is known."""
+    return Spelling(
+        catalogue=shelf.nearest("sglang", version),
+        aliases=ALIASES,
+        reserved=frozenset(
+            {"admin_api_key", "api_key", "host", "model_path", "port", "served_model_name", "tokenizer_path"}
+        ),
+    )
+
+
 HEADROOM = r"[Cc]apture cuda graph|capture_one_batch_size|cuda_graph_runner|CudaGraphRunner"
 SIGNS = Signs(
     ready="fired up and ready to roll",
@@ -99,7 +74,7 @@ NO_SETTING = frozenset(
 class SglangOptions(EngineOptions):
     """SGLang's options."""
 
-    spelling: ClassVar[Spelling] = SPELLING
+    spell: ClassVar[Callable[[str | None], Spelling]] = staticmethod(spelling)
 
 
 class Sglang(Engine):
@@ -119,17 +94,21 @@ class Sglang(Engine):
 
     def canonical(self, flag: str) -> str:
         """The one name of a flag: the attribute of SGLang's ServerArgs."""
-        return SPELLING.canonical(flag)
+        return self._options.spelling.canonical(flag)
+
+    def catalogue(self) -> Catalogue | None:
+        """The flags of the version that the study names."""
+        return self._options.catalogue(self.kind)
 
     def render(self, model: Model, params: Params, slot: Slot) -> Launch:
         """`python3 -m sglang.launch_server --model-path MODEL ...`; false switches are left out."""
-        flags = SPELLING.merged(self._options.flags, params)
+        flags = self._options.spelling.merged(self._options.flags, params)
         tokenizer = () if model.tokenizer == model.path else ("--tokenizer-path", model.tokenizer)
         argv = (
             *(self._options.command or ("python3", "-m", "sglang.launch_server")),
             *("--model-path", model.path, "--host", "{host}", "--port", "{port}", "--served-model-name", model.name),
             *tokenizer,
-            *SPELLING.argv(flags),
+            *self._options.spelling.argv(flags),
         )
         return Launch(
             argv=argv,
@@ -140,10 +119,13 @@ class Sglang(Engine):
             model=model,
         )
 
-    def reject(self, params: Params, slot: Slot) -> str | None:
-        """The assertions of SGLang's own validation that need no model."""
-        flags = SPELLING.merged(self._options.flags, params)
-        return next(_broken(flags, slot), None)
+    def reject(self, model: Model, params: Params, slot: Slot) -> str | None:
+        """By the known rules of the study's version; what they say of the model waits until it is known here."""
+        flags = self._options.spelling.merged(self._options.flags, params)
+        taken = sorted(self._options.spelling.reserved & flags.keys())
+        if taken:
+            return f"{taken[0]} is set by the tuner itself"
+        return broken(self.kind, self._options.named_version, known_values(model, flags, slot))
 
     def diagnose(self, log: str, exit_code: int | None) -> Diagnosis:
         """By SGLang's messages; the two kinds of missing memory ask for opposite remedies."""
@@ -153,7 +135,7 @@ class Sglang(Engine):
         """From `/server_info`, or `/get_server_info` before 0.5.4."""
         told = scalars(answer(endpoint, "/server_info"), NO_SETTING)
         told = told or scalars(answer(endpoint, "/get_server_info"), NO_SETTING)
-        return {SPELLING.canonical(name): value for name, value in told.items()}
+        return {self._options.spelling.canonical(name): value for name, value in told.items()}
 
     def identify(self, endpoint: Endpoint) -> str | None:
         """The model that `/v1/models` lists."""
@@ -163,20 +145,3 @@ class Sglang(Engine):
 def _world(flags: Flags) -> int:
     replicas = 1 if flags.get("enable_dp_attention") is True else whole(flags, "dp_size")
     return whole(flags, "tp_size") * whole(flags, "pp_size") * replicas
-
-
-def _broken(flags: Flags, slot: Slot) -> Iterator[str]:
-    for name in sorted(SPELLING.reserved & flags.keys()):
-        yield f"{name} is set by the tuner itself"
-    chunk, page = whole(flags, "chunked_prefill_size", 0), whole(flags, "page_size")
-    if chunk > 0 and page > 0 and chunk % page:
-        yield f"chunked_prefill_size ({chunk}) is no multiple of page_size ({page})"
-    ranks, attention = whole(flags, "tp_size"), whole(flags, "attn_dp_size")
-    if attention > 0 and ranks % attention:
-        yield f"tp_size ({ranks}) is no multiple of attn_dp_size ({attention})"
-    if flags.get("enable_hierarchical_cache") is True and flags.get("disable_radix_cache") is True:
-        yield "enable_hierarchical_cache needs the radix cache"
-    if flags.get("disable_cuda_graph_padding") is True and flags.get("enable_torch_compile") is True:
-        yield "disable_cuda_graph_padding does not go with enable_torch_compile"
-    if slot.gpus and _world(flags) > len(slot.gpus):
-        yield f"needs {_world(flags)} GPUs, the slot has {len(slot.gpus)}"

@@ -4,59 +4,44 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from functools import cache
 from typing import ClassVar
 
 from pydantic import BaseModel
 
+from optuna_tuner.catalog import shelf
+from optuna_tuner.catalog.catalogue import Catalogue
 from optuna_tuner.contracts import Engine
 from optuna_tuner.engines.argv import Flags, Spelling, whole
 from optuna_tuner.engines.asking import answer, scalars, served_model
 from optuna_tuner.engines.diagnosis import Signs, sign
+from optuna_tuner.engines.known_rules import broken
+from optuna_tuner.engines.known_values import known_values
 from optuna_tuner.engines.options import EngineOptions
 from optuna_tuner.values import Cause, Diagnosis, Endpoint, Launch, Model, Params, Scalar, Slot
 
-# Aliases of vLLM 0.32.0's own argument parser, and the short names that users write.
+# Names that users write and that no version has; all others are in the catalogues.
 ALIASES = {
-    "tp": "tensor_parallel_size",
-    "pp": "pipeline_parallel_size",
-    "dp": "data_parallel_size",
-    "ep": "enable_expert_parallel",
-    "dcp": "decode_context_parallel_size",
-    "pcp": "prefill_context_parallel_size",
-    "asc": "api_server_count",
-    "dpa": "data_parallel_address",
-    "dpb": "data_parallel_backend",
-    "dpe": "data_parallel_external_lb",
-    "dph": "data_parallel_hybrid_lb",
-    "dpm": "data_parallel_multi_port_external_lb",
-    "dpp": "data_parallel_rpc_port",
-    "dpr": "data_parallel_start_rank",
-    "dc": "diffusion_config",
-    "n": "nnodes",
-    "r": "node_rank",
     "tp_size": "tensor_parallel_size",
     "pp_size": "pipeline_parallel_size",
     "dp_size": "data_parallel_size",
-    "dpl": "data_parallel_size_local",
-    "dpn": "data_parallel_rank",
-    "q": "quantization",
-    "cc": "compilation_config",
-    "sc": "speculative_config",
-    "ac": "attention_config",
     "O": "optimization_level",
-    "device_memory_utilization": "gpu_memory_utilization",
     "max_seq_len": "max_model_len",
 }
-# Switches of vLLM 0.32.0 that are on or absent; every other one has a `--no-` form.
-ONE_WAY = frozenset(
-    {"aggregate_engine_logging", "data_parallel_multi_port_external_lb", "disable_log_stats", "grpc", "headless"}
-)
-SPELLING = Spelling(
-    aliases=ALIASES,
-    says_no=lambda name: name not in ONE_WAY,
-    reserved=frozenset({"api_key", "host", "model", "model_tag", "port", "served_model_name", "tokenizer"}),
-)
+
+
+@cache
+def spelling(version: str | None) -> Spelling:
+    """How a version wants its flags written; for None, the newest one that is known."""
+    return Spelling(
+        catalogue=shelf.nearest("vllm", version),
+        aliases=ALIASES,
+        says_no=True,
+        reserved=frozenset({"api_key", "host", "model", "model_tag", "port", "served_model_name", "tokenizer"}),
+    )
+
+
 HEADROOM = r"profile_run|_dummy_run|_dummy_sampler_run|capture_model|compile_or_warm_up_model|warming up"
 SIGNS = Signs(
     ready="Application startup complete",
@@ -82,7 +67,7 @@ NO_SETTING = frozenset({"host", "model", "model_tag", "port", "served_model_name
 class VllmOptions(EngineOptions):
     """vLLM's options."""
 
-    spelling: ClassVar[Spelling] = SPELLING
+    spell: ClassVar[Callable[[str | None], Spelling]] = staticmethod(spelling)
 
 
 class Vllm(Engine):
@@ -97,18 +82,22 @@ class Vllm(Engine):
 
     def canonical(self, flag: str) -> str:
         """The one name of a flag."""
-        return SPELLING.canonical(flag)
+        return self._options.spelling.canonical(flag)
+
+    def catalogue(self) -> Catalogue | None:
+        """The flags of the version that the study names."""
+        return self._options.catalogue(self.kind)
 
     def render(self, model: Model, params: Params, slot: Slot) -> Launch:
         """`vllm serve MODEL ...`, every switch said aloud."""
-        flags = SPELLING.merged(self._options.flags, params)
+        flags = self._options.spelling.merged(self._options.flags, params)
         tokenizer = () if model.tokenizer == model.path else ("--tokenizer", model.tokenizer)
         argv = (
             *(self._options.command or ("vllm", "serve")),
             model.path,
             *("--host", "{host}", "--port", "{port}", "--served-model-name", model.name),
             *tokenizer,
-            *SPELLING.argv(flags),
+            *self._options.spelling.argv(flags),
         )
         return Launch(
             argv=argv,
@@ -119,10 +108,13 @@ class Vllm(Engine):
             model=model,
         )
 
-    def reject(self, params: Params, slot: Slot) -> str | None:
-        """The rules of vLLM's own configuration classes that need no model."""
-        flags = SPELLING.merged(self._options.flags, params)
-        return next(_broken(flags, slot), None)
+    def reject(self, model: Model, params: Params, slot: Slot) -> str | None:
+        """By the known rules of the study's version; what they say of the model waits until it is known here."""
+        flags = self._options.spelling.merged(self._options.flags, params)
+        taken = sorted(self._options.spelling.reserved & flags.keys())
+        if taken:
+            return f"{taken[0]} is set by the tuner itself"
+        return broken(self.kind, self._options.named_version, known_values(model, flags, slot))
 
     def diagnose(self, log: str, exit_code: int | None) -> Diagnosis:
         """The root cause, read through "Engine core initialization failed"."""
@@ -131,7 +123,7 @@ class Vllm(Engine):
     def effective_config(self, endpoint: Endpoint, log: str) -> Mapping[str, Scalar]:
         """From the lines in which vLLM logs its arguments and configuration, and from `/version`."""
         told = {**_logged(log), **scalars(answer(endpoint, "/version"))}
-        named = {SPELLING.canonical(name): value for name, value in told.items()}
+        named = {self._options.spelling.canonical(name): value for name, value in told.items()}
         return dict(sorted((name, value) for name, value in named.items() if name not in NO_SETTING))
 
     def identify(self, endpoint: Endpoint) -> str | None:
@@ -143,27 +135,9 @@ def _world(flags: Flags) -> int:
     return (
         whole(flags, "tensor_parallel_size")
         * whole(flags, "pipeline_parallel_size")
+        * whole(flags, "prefill_context_parallel_size")
         * whole(flags, "data_parallel_size_local", whole(flags, "data_parallel_size"))
     )
-
-
-def _broken(flags: Flags, slot: Slot) -> Iterator[str]:
-    for name in sorted(SPELLING.reserved & flags.keys()):
-        yield f"{name} is set by the tuner itself"
-    tokens, sequences = whole(flags, "max_num_batched_tokens", 0), whole(flags, "max_num_seqs", 0)
-    length = whole(flags, "max_model_len", 0)
-    if 0 < tokens < sequences:
-        yield f"max_num_batched_tokens ({tokens}) is below max_num_seqs ({sequences})"
-    if flags.get("enable_chunked_prefill") is False and 0 < tokens < length:
-        yield f"without chunked prefill, max_num_batched_tokens ({tokens}) must reach max_model_len ({length})"
-    active = whole(flags, "max_num_active_seqs", 0)
-    if 0 < sequences < active:
-        yield f"max_num_active_seqs ({active}) is above max_num_seqs ({sequences})"
-    threshold = whole(flags, "long_prefill_token_threshold", 0)
-    if 0 < length < threshold:
-        yield f"long_prefill_token_threshold ({threshold}) is above max_model_len ({length})"
-    if slot.gpus and _world(flags) > len(slot.gpus):
-        yield f"needs {_world(flags)} GPUs, the slot has {len(slot.gpus)}"
 
 
 def _logged(log: str) -> dict[str, Scalar]:

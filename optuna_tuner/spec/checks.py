@@ -7,6 +7,7 @@ from collections.abc import Set as AbstractSet
 
 from optuna_tuner.contracts import Benchmark
 from optuna_tuner.errors import Fault
+from optuna_tuner.spec.catalogued import findings
 from optuna_tuner.spec.draft import Draft
 from optuna_tuner.spec.faults import one_of, show
 from optuna_tuner.spec.flags import check_flags, check_when
@@ -28,6 +29,11 @@ def check(draft: Draft, plugins: Plugins) -> Iterator[Fault]:
     yield from plugins.faults
     yield from check_flags(draft, plugins.engine)
     yield from check_when(draft)
+    catalogue = plugins.engine.catalogue() if plugins.engine is not None else None
+    if catalogue is not None:
+        yield from (
+            draft.tree.fault(each.path, each.message, at_key=each.at_key) for each in findings(draft, catalogue)
+        )
     if plugins.benchmark is not None:
         yield from _check_metrics(draft, plugins.benchmark, draft.parts["benchmark"].kind)
     yield from _check_goals(draft)

@@ -20,7 +20,7 @@ from optuna_tuner.spec.yaml_nodes import LARGEST_FILE, MOST_FAULTS, TOO_LARGE, T
 
 def load_study(path: Path, kinds: Kinds) -> StudySpec:
     """Read a study file, or a file in the older task format. Raises SpecError with every fault."""
-    return parse_study(_text(path), str(path), kinds)
+    return parse_study(read_text(path), str(path), kinds)
 
 
 def parse_study(text: str, file_name: str, kinds: Kinds) -> StudySpec:
@@ -86,7 +86,8 @@ def _once(faults: Iterable[Fault]) -> list[Fault]:
     return kept[:MOST_FAULTS]
 
 
-def _text(path: Path) -> str:
+def read_text(path: Path) -> str:
+    """The text of a file. Raises SpecError where it is none, or not to be read."""
     name = str(path)
     try:
         if path.exists() and not path.is_file():

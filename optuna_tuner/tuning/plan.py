@@ -10,6 +10,7 @@ import optuna
 
 from optuna_tuner.spec.space import suggest
 from optuna_tuner.spec.study import StudySpec
+from optuna_tuner.tuning.flag_warnings import flag_warnings
 from optuna_tuner.tuning.grid import trials_of
 from optuna_tuner.tuning.setting import Parts
 from optuna_tuner.values import Model, Params, Request, Slot
@@ -72,4 +73,4 @@ def _warnings(spec: StudySpec, parts: Parts) -> tuple[str, ...]:
         )
     if not spec.baseline:
         found.append("without a baseline no gain over the engine's own default can be shown")
-    return tuple(found)
+    return (*found, *flag_warnings(spec, parts.engine))

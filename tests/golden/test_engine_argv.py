@@ -9,15 +9,13 @@ from typing import Any
 import pytest
 from pydantic import JsonValue
 
+from optuna_tuner.catalog.catalogue import FlagType
 from optuna_tuner.contracts import Engine
-from optuna_tuner.engines.argv import Spelling
 from optuna_tuner.engines.llama_cpp import LlamaCpp, LlamaCppOptions
-from optuna_tuner.engines.sglang import ALIASES as SGLANG_ALIASES
-from optuna_tuner.engines.sglang import SPELLING as SGLANG
-from optuna_tuner.engines.sglang import TWO_WAY, Sglang, SglangOptions
-from optuna_tuner.engines.vllm import ALIASES as VLLM_ALIASES
-from optuna_tuner.engines.vllm import ONE_WAY, Vllm, VllmOptions
-from optuna_tuner.engines.vllm import SPELLING as VLLM
+from optuna_tuner.engines.sglang import Sglang, SglangOptions
+from optuna_tuner.engines.sglang import spelling as spelling_of_sglang
+from optuna_tuner.engines.vllm import Vllm, VllmOptions
+from optuna_tuner.engines.vllm import spelling as spelling_of_vllm
 from optuna_tuner.values import Model, Params, Scalar, Slot
 
 MATERIAL = Path(__file__).parents[1] / "material" / "engines"
@@ -163,21 +161,36 @@ def definitions(name: str) -> dict[str, Any]:
     return found
 
 
-def test_sglangs_switches_are_those_of_its_argument_definitions() -> None:
-    assert sorted(TWO_WAY) == definitions("sglang")["two_way"]
+SPELLINGS = {"vllm": spelling_of_vllm("0.32.0"), "sglang": spelling_of_sglang("0.5.23")}
 
 
-def test_vllms_one_way_switches_are_those_of_its_parser() -> None:
-    assert sorted(ONE_WAY) == sorted({*definitions("vllm")["switches"]} - {"help"})
+@pytest.mark.parametrize("name", SPELLINGS)
+def test_switches_and_their_no_forms_are_those_of_the_engines_own_parser(name: str) -> None:
+    flags = {flag.name: flag for flag in SPELLINGS[name].catalogue.flags if flag.type is FlagType.SWITCH}
+    defined = definitions(name)
+    assert {flag for flag in flags if flags[flag].negatable} == {*defined["two_way"]}
+    assert {flag for flag in flags if not flags[flag].negatable} == {*defined["switches"]} - {"help"}
 
 
-@pytest.mark.parametrize(("name", "spelling"), [("vllm", VLLM), ("sglang", SGLANG)])
-def test_aliases_are_those_of_the_argument_definitions(name: str, spelling: Spelling) -> None:
+@pytest.mark.parametrize("name", SPELLINGS)
+def test_aliases_are_those_of_the_engines_own_parser(name: str) -> None:
     aliases = {alias: flag for alias, flag in definitions(name)["aliases"].items() if flag != "help"}
-    assert {alias: spelling.aliases.get(alias) for alias in aliases} == aliases
+    assert {alias: SPELLINGS[name].canonical(alias) for alias in aliases} == aliases
 
 
-@pytest.mark.parametrize(("name", "aliases"), [("vllm", VLLM_ALIASES), ("sglang", SGLANG_ALIASES)])
-def test_every_canonical_name_is_a_flag_of_the_engine(name: str, aliases: Mapping[str, str]) -> None:
-    known = {flag for kind in ("switches", "two_way", "values") for flag in definitions(name)[kind]}
-    assert set(aliases.values()) <= known
+@pytest.mark.parametrize("name", SPELLINGS)
+def test_names_of_our_own_mean_flags_of_the_engine_and_hide_none(name: str) -> None:
+    spelling = SPELLINGS[name]
+    assert all(spelling.catalogue.find(flag) for flag in spelling.aliases.values())
+    assert not any(spelling.catalogue.find(alias) for alias in spelling.aliases)
+
+
+def test_a_flag_is_written_as_its_parser_has_it_even_where_its_setting_has_another_name() -> None:
+    start = SGLANG_START
+    assert sglang({"fp8_gemm_backend": "triton"}, version="0.5.23") == (*start, "--fp8-gemm-backend", "triton")
+    assert sglang({"fp8_gemm_runner_backend": "triton"}, version="0.5.23") == (*start, "--fp8-gemm-backend", "triton")
+
+
+def test_a_switch_is_denied_only_in_versions_that_can_deny_it() -> None:
+    old, new = (sglang({"enable_tf32_matmul": False}, version=version) for version in ("0.5.15", "0.5.23"))
+    assert (old, new) == (SGLANG_START, (*SGLANG_START, "--no-enable-tf32-matmul"))

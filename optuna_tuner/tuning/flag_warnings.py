@@ -1,0 +1,37 @@
+"""What a user should know of the flags of a study that is not wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from optuna_tuner.catalog import shelf
+from optuna_tuner.catalog.catalogue import Effect, Flag
+from optuna_tuner.contracts import Engine
+from optuna_tuner.spec.study import StudySpec
+
+_CHANGES = {Effect.QUALITY: "the model's answers", Effect.PRODUCT: "what clients are promised"}
+
+
+def flag_warnings(spec: StudySpec, engine: Engine) -> Iterator[str]:
+    """That the flags could not be checked, that some are deprecated, or that a search would change more than speed."""
+    catalogue = engine.catalogue()
+    if catalogue is None:
+        known = shelf.versions(spec.engine.kind)
+        if known:
+            yield (
+                f"the flags are not checked before the run: engine.version names no {spec.engine.kind} whose flags are "
+                f"known; {known[0]} to {known[-1]} are, others by: optuna-tuner catalog refresh"
+            )
+        return
+    sampled = [name for name, parameter in spec.space.items() if not parameter.env]
+    for name in (*spec.fixed_flags, *sampled):
+        flag = catalogue.find(name)
+        if flag is not None and flag.deprecated:
+            yield f"{flag.spellings[0]} is deprecated in {catalogue.engine} {catalogue.version}: {flag.deprecated}"
+    for flag in filter(None, map(catalogue.find, sampled)):
+        yield from _more_than_speed(flag)
+
+
+def _more_than_speed(flag: Flag) -> Iterator[str]:
+    if flag.effect in _CHANGES:
+        yield f"{flag.spellings[0]} changes {_CHANGES[flag.effect]}, not only the speed: compare more than the score"
