@@ -15,7 +15,7 @@ STUDIES = sorted((Path(__file__).parents[3] / "studies").glob("*.yaml"))
 
 
 def test_there_is_a_preset_for_each_engine() -> None:
-    assert preset_names() == ("embedded", "sglang", "vllm", "vllm_cpu")
+    assert preset_names() == ("embedded", "sglang", "sglang_wide", "vllm", "vllm_cpu", "vllm_wide")
 
 
 @pytest.mark.parametrize("name", preset_names())
@@ -43,5 +43,5 @@ def test_every_study_of_the_repository_is_good(file: Path) -> None:
 
 
 def test_an_unknown_preset_names_the_known_ones() -> None:
-    with pytest.raises(NotFoundError, match='no preset "gpu"; there are embedded, sglang, vllm, vllm_cpu'):
+    with pytest.raises(NotFoundError, match='no preset "gpu"; there are embedded, sglang, sglang_wide, vllm'):
         preset_text("gpu")
