@@ -141,8 +141,9 @@ What an engine **rewrites** or **warns** of is data that nothing acts on yet.
 
 ## What rules may know beside flags
 
-Only what the slot tells is filled in today: `gpus`, and `device` where there are some. A rule that needs more does not
-fire yet."""
+Filled in today: what the slot tells (`gpus`, and `device` where there are some), and the model's heads, experts and
+kind of attention, where its `config.json` lies on the worker's machine and is wholly understood. A rule that needs more
+does not fire yet."""
 
 RULES_MEASURED = """\
 ## Held against vLLM itself

@@ -120,7 +120,7 @@ class Sglang(Engine):
         )
 
     def reject(self, model: Model, params: Params, slot: Slot) -> str | None:
-        """By the known rules of the study's version; what they say of the model waits until it is known here."""
+        """By the known rules of the study's version."""
         flags = self._options.spelling.merged(self._options.flags, params)
         taken = sorted(self._options.spelling.reserved & flags.keys())
         if taken:
