@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from optuna_tuner.catalog.catalogue import Catalogue, Flag, FlagType
 from optuna_tuner.catalog.history import absence
@@ -44,7 +44,9 @@ def _fixed(catalogue: Catalogue, path: Path, value: Json) -> Iterator[Finding]:
     name = str(path[-1])
     flag = catalogue.find(name.partition(".")[0])
     if flag is None:
-        yield _missing(catalogue, path)
+        found = _missing(catalogue, path)
+        new = catalogue.find(found.new_name)
+        yield replace(found, new_name="") if isinstance(value, list) and new and not new.many else found
     elif "." in name:
         yield from _dotted(flag, path)
     elif isinstance(value, bool | int | float | str):

@@ -62,6 +62,16 @@ def test_what_is_mended_is_left_alone() -> None:
     assert mend(NEW, "study.yaml", InstalledKinds()).renamed == {}
 
 
+def test_a_list_is_not_moved_to_a_flag_that_takes_one_number() -> None:
+    old = OLD.replace("kind: sglang", "kind: vllm").replace("0.5.23", "0.33.0")
+    old = old.replace("--piecewise-cuda-graph-max-tokens: 64", "cuda-graph-sizes: [1, 8]").replace(
+        "cuda-graph-max-bs", "n"
+    )
+    one = old.replace("[1, 8]", "8")
+    assert "cuda-graph-sizes" not in mend(old, "study.yaml", InstalledKinds()).renamed
+    assert mend(one, "study.yaml", InstalledKinds()).renamed["cuda-graph-sizes"] == "max-cudagraph-capture-size"
+
+
 def test_a_file_keeps_its_mode_and_its_link(tmp_path: Path) -> None:
     file, link = tmp_path / "study.yaml", tmp_path / "link.yaml"
     file.write_text(OLD, encoding="utf-8")
