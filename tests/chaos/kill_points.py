@@ -32,7 +32,8 @@ from tracing import PACKAGE, Gate, Spot
 KINDS = {"baseline": 1, "search": 1}
 SEED = 7
 PATIENCE_S = 90.0
-TRIES = 3  # a line that hangs on timing may be missed
+TRIES = 8  # a line that hangs on timing may be missed
+LEASE_S = 60  # who is killed here is seen by his pid; nobody shall be taken for dead because the machine is busy
 MID_BENCHMARK = Gate("benchmarks/client_process.py", "Client.exit_code", 2)
 WORKER, REAPER, REAP = "worker", "reaper", "reap"
 RECORDINGS = 2
@@ -108,6 +109,7 @@ def quick_study(
             "loads": list(loads),
         },
         "sampler": {"kind": "random", "seed": SEED},
+        "lease_s": LEASE_S,
     }
     with template(kind, folder, trials, **(document | changes)) as made:
         yield made
