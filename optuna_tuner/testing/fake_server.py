@@ -24,7 +24,6 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from threading import Thread
-from types import FrameType
 
 from optuna_tuner.testing.fake_stream import Behaviour
 from optuna_tuner.testing.fake_wire import Connection, Fake
@@ -75,9 +74,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         _leave_orphan()
     if "log_flood" in behaviour.misbehave:
         Thread(target=_flood, args=(behaviour.misbehave["log_flood"],), daemon=True).start()
-    signal.signal(signal.SIGINT, _leave)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN if "ignore_sigterm" in behaviour.misbehave else _leave)
     loop = asyncio.SelectorEventLoop(ExactSelector())
+    _end_on_signals(loop, stubborn="ignore_sigterm" in behaviour.misbehave)
     fake = Fake(behaviour, loop)
     server = loop.run_until_complete(
         loop.create_server(lambda: Connection(fake), behaviour.host, behaviour.port, backlog=4096)
@@ -86,6 +84,15 @@ def main(argv: Sequence[str] | None = None) -> None:
     _say(f"fake: listening on http://{host}:{port}")
     loop.call_later(behaviour.start_s, _started, fake)
     loop.run_forever()
+
+
+def _end_on_signals(loop: asyncio.AbstractEventLoop, *, stubborn: bool) -> None:
+    """By the loop's own pipe: a signal that comes just before the loop begins to wait is not slept over."""
+    loop.add_signal_handler(signal.SIGINT, loop.stop)
+    if stubborn:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    else:
+        loop.add_signal_handler(signal.SIGTERM, loop.stop)
 
 
 def _started(fake: Fake) -> None:
@@ -153,10 +160,6 @@ def _say(line: str) -> None:
 def _end(code: int, line: str) -> None:
     sys.stderr.write(line + "\n")
     raise SystemExit(code)
-
-
-def _leave(_signal: int, _frame: FrameType | None) -> None:
-    raise SystemExit(0)
 
 
 def _take_gpus() -> None:
