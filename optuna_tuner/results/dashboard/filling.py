@@ -7,6 +7,7 @@ written, where the dashboard looks too: Optuna allows no others once a trial has
 from __future__ import annotations
 
 import hashlib
+from itertools import count, takewhile
 from typing import TYPE_CHECKING
 
 from optuna.storages import BaseStorage
@@ -14,7 +15,7 @@ from optuna.study import StudyDirection
 from optuna.study.study import _SYSTEM_ATTR_METRIC_NAMES
 from optuna.trial import FrozenTrial
 from optuna_dashboard._custom_plot_data import SYSTEM_ATTR_PLOT_DATA, get_plotly_graph_objects, save_graph_object_json
-from optuna_dashboard._note import get_note_from_system_attrs, save_note_with_version
+from optuna_dashboard._note import note_str_key_prefix, note_ver_key, split_body
 from optuna_dashboard.artifact._backend import DASHBOARD_ARTIFACTS_ATTR_PREFIX
 
 from optuna_tuner.results import figures
@@ -48,10 +49,21 @@ class _Page:
             self.storage.set_study_system_attr(self.id, _SYSTEM_ATTR_METRIC_NAMES, metrics)
 
     def note(self, trial_id: int | None, body: str) -> None:
-        """The note of a trial, or of the study; a user's own is left alone."""
-        present = get_note_from_system_attrs(self.system, trial_id)
-        if present["body"] != body and is_ours(present["body"]):
-            save_note_with_version(self.storage, self.id, trial_id, present["version"] + 1, body)
+        """The note of a trial, or of the study; a user's own is left alone.
+
+        By the dashboard's own keys: its `save_note_with_version` reads all attributes of the study for each note.
+        """
+        prefix, version = note_str_key_prefix(trial_id), note_ver_key(trial_id)
+        pieces = tuple(takewhile(self.system.__contains__, (f"{prefix}{place}" for place in count())))
+        present = "".join(self.system[piece] for piece in pieces)
+        if present != body and is_ours(present):
+            parts = {
+                version: self.system.get(version, 0) + 1,
+                **dict.fromkeys(pieces, ""),
+                **split_body(body, trial_id),
+            }
+            for key, part in parts.items():
+                self.storage.set_study_system_attr(self.id, key, part)
 
     def draw(self, name: str, figure_json: str) -> None:
         """A figure."""
