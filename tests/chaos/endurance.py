@@ -5,7 +5,7 @@ the same process, each opened as a user would; the second and the last, which ar
 one trial costs inside a single long study is measured apart, and printed beside it. Not hundreds of studies: SQLAlchemy
 keeps statements of every store that was ever opened, up to about a hundred stores and 0.2 MiB each.
 
-The process is looked at from outside, at rest between two studies: /proc alone, and the database file's size.
+The process is looked at from outside, at rest between two studies: /proc alone, and the database's size.
 """
 
 from __future__ import annotations
@@ -26,9 +26,10 @@ from typing import Any, cast
 
 from first_starts import answers
 from raw_rows import RawDatabase
+from real_databases import databases
 from stage import HERE, Stage, study_document
 
-STUDIES, STEP = 10, 100
+STUDIES, STEP = 10, 250
 LONG_TRIALS = 2000
 PRINT_EVERY = 500
 DRIFT = 0.05
@@ -116,9 +117,19 @@ class Worker:
             children=sum(map(len, children)),
             rss_kib=int(memory["Rss"].split()[0]),
             pss_kib=int(memory["Pss"].split()[0]),
-            database_kib=sum(file.stat().st_size for file in self._stage.folder.glob("studies.db*") if file.is_file())
-            >> 10,
+            database_kib=_database_bytes(self._stage.storage) >> 10,
         )
+
+
+def _database_bytes(url: str) -> int:
+    database = RawDatabase(url)
+    try:
+        if database.kind == "postgresql":
+            return int(database.ask("SELECT pg_database_size(current_database()) AS bytes")[0]["bytes"])
+        file = Path(url.removeprefix("sqlite:///"))
+        return sum(each.stat().st_size for each in file.parent.glob(f"{file.name}*"))
+    finally:
+        database.close()
 
 
 def document(name: str, trials: int) -> object:
@@ -131,9 +142,9 @@ def document(name: str, trials: int) -> object:
 
 
 @contextmanager
-def working(folder: Path) -> Iterator[Worker]:
+def working(folder: Path, storage: str) -> Iterator[Worker]:
     """A worker process on a new database."""
-    stage = Stage(folder=folder, gpus=1)
+    stage = Stage(folder=folder, storage=storage, gpus=1)
     with (stage.folder / "logs" / "worker.log").open("wb") as log:
         process = subprocess.Popen(
             [sys.executable, str(HERE / "endurance.py")],
@@ -214,9 +225,9 @@ def check_rows(url: str, trials: int) -> Sequence[str]:
     """Whether each trial was measured once, and Optuna knows it."""
     database = RawDatabase(url)
     ours = database.ask("SELECT state, told, count(*) AS many FROM tuner_attempt GROUP BY state, told")
-    theirs = database.ask("SELECT state, count(*) AS many FROM trials GROUP BY state")
+    theirs = database.ask("SELECT CAST(state AS VARCHAR(10)) AS state, count(*) AS many FROM trials GROUP BY state")
     database.close()
-    right = ours == [{"state": "ended", "told": 1, "many": trials}] and theirs == [
+    right = ours == [{"state": "ended", "told": True, "many": trials}] and theirs == [
         {"state": "COMPLETE", "many": trials}
     ]
     return [] if right else [f"our rows {ours}, Optuna's {theirs}"]
@@ -240,6 +251,7 @@ def teller(every: int) -> Callable[[Sample], None]:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The lane's own arguments."""
+    parser.add_argument("--database", choices=("sqlite", "postgresql"), default="sqlite")
     parser.add_argument("--trials", type=int, default=10_000, help=f"in {STUDIES} studies")
     parser.add_argument("--print-every", type=int, default=PRINT_EVERY, metavar="TRIALS", help="a line every so many")
     parser.add_argument("--long", type=int, default=LONG_TRIALS, help="trials of one long study, measured apart")
@@ -248,21 +260,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Run both; 1 when anything has grown."""
     began = time.monotonic()
-    faults: list[str] = []
-    root = Path(tempfile.mkdtemp(prefix="endurance-"))
-    print(f"endurance: {arguments.trials} trials in studies of {study_size(arguments.trials)}, one worker, SQLite")
-    with working(root / "many") as worker:
-        samples = many_studies(worker, arguments.trials, teller(arguments.print_every))
-        faults += judge(samples)
-        faults += check_rows(f"sqlite:///{root}/many/studies.db", arguments.trials)
-    growth = slope(samples, lambda each: each.database_kib)
-    print(f"fd slope {slope(samples, lambda each: each.fds):+.6f} a trial; database {growth:.2f} KiB a trial")
-    if arguments.long:
-        print(f"one long study of {arguments.long} trials, apart:")
-        with working(root / "long") as worker:
-            samples = one_study(worker, arguments.long, teller(arguments.print_every))
-        later = samples[len(samples) // 4 :]
-        print(f"RSS {slope(later, lambda each: each.rss_kib):+.2f} KiB a trial in one study (Optuna keeps its history)")
+    root, kind, trials = Path(tempfile.mkdtemp(prefix="endurance-")), arguments.database, arguments.trials
+    tell = teller(arguments.print_every)
+    print(f"endurance: {trials} trials in studies of {study_size(trials)}, one worker, {kind}")
+    with databases(kind, root) as urls:
+        url = next(urls)
+        with working(root / "many", url) as worker:
+            samples = many_studies(worker, trials, tell)
+        faults = [*judge(samples), *check_rows(url, trials)]
+        growth = slope(samples, lambda each: each.database_kib)
+        print(f"fd slope {slope(samples, lambda each: each.fds):+.6f} a trial; database {growth:.2f} KiB a trial")
+        if arguments.long:
+            print(f"one long study of {arguments.long} trials, apart:")
+            with working(root / "long", next(urls)) as worker:
+                samples = one_study(worker, arguments.long, teller(arguments.print_every))
+            later = samples[len(samples) // 4 :]
+            growth = slope(later, lambda each: each.rss_kib)
+            print(f"RSS {growth:+.2f} KiB a trial in one study (Optuna keeps its history)")
+    shutil.rmtree(root)
     load = os.getloadavg()[0]
     print(f"{time.monotonic() - began:.0f} s, load {load:.1f}: {'; '.join(faults) or 'nothing has grown'}")
     return 1 if faults else 0
