@@ -12,10 +12,10 @@ import optuna
 from optuna_tuner.clock import Deadline
 from optuna_tuner.contracts import Target
 from optuna_tuner.errors import RejectedError, StoppedError, TrialError
-from optuna_tuner.spec.rules import broken
 from optuna_tuner.store.records import Outcome
 from optuna_tuner.tuning.deployment import Server, deployed, watched
 from optuna_tuner.tuning.journal import Journal
+from optuna_tuner.tuning.objections import known_bad
 from optuna_tuner.tuning.setting import Setting
 from optuna_tuner.tuning.verdict import ended, failed, pruned, scored
 from optuna_tuner.values import Cause, Params, Phase, Scalar
@@ -60,10 +60,7 @@ def outcome_of_trial(
 
 def reject_known_bad(setting: Setting, params: Params) -> None:
     """Raise RejectedError where a rule of the study or of the engine knows that this cannot work."""
-    rule = broken(setting.spec.rules, setting.spec.values(params))
-    if rule is not None:
-        raise RejectedError(f"rule: {rule.forbid}" + (f" ({rule.because})" if rule.because else ""))
-    reason = setting.parts.engine.reject(setting.model, params, setting.slot)
+    reason = known_bad(setting.spec, setting.parts.engine, setting.model, setting.slot)(params)
     if reason is not None:
         raise RejectedError(reason)
 
