@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from optuna_tuner.catalog import shelf
 from optuna_tuner.catalog.catalogue import Catalogue, Flag, plain
-from optuna_tuner.catalog.notes import renames
+from optuna_tuner.catalog.notes import idle_variables, renames
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,6 +40,14 @@ def absence(catalogue: Catalogue, written: str) -> Absence:
     if new is None:
         return Absence(reason=f"{reason}; {rename.advice}" if rename.advice else reason)
     return Absence(reason=f"{reason}; now {new.spellings[0]}", new_name=new.name)
+
+
+def idle_variable(catalogue: Catalogue, name: str) -> str:
+    """Why an environment variable does nothing in this version; empty where that is not known."""
+    idle = idle_variables(catalogue.engine).get(name)
+    if idle is None or shelf.order(catalogue.version) < shelf.order(idle.since):
+        return ""
+    return f"does nothing in {catalogue.engine} {catalogue.version}: not read since {idle.since}; {idle.advice}"
 
 
 def having(engine: str, written: str) -> Sequence[str]:

@@ -15,6 +15,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from optuna_tuner.catalog.catalogue import Catalogue, Effect, Flag
 from optuna_tuner.errors import CatalogError
+from optuna_tuner.own_data import read_yaml
 
 FILE = "notes.yaml"
 Versions = Annotated[SpecifierSet, BeforeValidator(lambda given: SpecifierSet(given, prereleases=True))]
@@ -50,7 +51,7 @@ class Rename(Entry):
     """A flag that newer versions do not have, though it is written in other people's files.
 
     Attributes:
-        old: its canonical name; an environment variable is written in capitals.
+        old: its canonical name.
         since: the first version without it; empty where no version that is known had it.
         new_name: the flag that takes the same value; empty where none does.
         advice: what to do instead; empty where the new name says it all.
@@ -63,6 +64,14 @@ class Rename(Entry):
     advice: str = ""
 
 
+class Variable(Entry):
+    """An environment variable that no version reads from `since` on, and what to do instead."""
+
+    name: str = Field(min_length=1)
+    since: str = Field(min_length=1)
+    advice: str = Field(min_length=1)
+
+
 class Notes(BaseModel):
     """The whole file."""
 
@@ -70,6 +79,7 @@ class Notes(BaseModel):
 
     notes: tuple[Note, ...]
     gone: tuple[Rename, ...]
+    variables: tuple[Variable, ...] = ()
 
 
 def annotated(catalogue: Catalogue) -> Catalogue:
@@ -86,6 +96,12 @@ def renames(engine: str) -> Mapping[str, Rename]:
 
 
 @cache
+def idle_variables(engine: str) -> Mapping[str, Variable]:
+    """The environment variables that newer versions of an engine do not read, by their names."""
+    return {each.name: each for each in notes().variables if each.engine == engine}
+
+
+@cache
 def notes() -> Notes:
     """All that is known by hand. Raises CatalogError."""
     return read((files("optuna_tuner.catalog") / FILE).read_text(encoding="utf-8"))
@@ -94,7 +110,7 @@ def notes() -> Notes:
 def read(text: str) -> Notes:
     """The notes of a YAML text. Raises CatalogError, which says what is wrong with which entry."""
     try:
-        return Notes.model_validate(yaml.safe_load(text))
+        return Notes.model_validate(read_yaml(text))
     except yaml.YAMLError as error:
         raise CatalogError(f"{FILE} is no YAML: {error}") from error
     except ValidationError as error:

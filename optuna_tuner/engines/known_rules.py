@@ -24,11 +24,11 @@ from functools import cached_property, lru_cache
 from importlib.resources import files
 from typing import Annotated
 
-import yaml
 from packaging.specifiers import SpecifierSet
 from packaging.version import InvalidVersion, Version
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
+from optuna_tuner.own_data import read_yaml
 from optuna_tuner.spec.rules import RuleError, evaluate, holds, names
 from optuna_tuner.values import Scalar
 
@@ -163,8 +163,7 @@ def broken(engine: str, version: str | None, given: Mapping[str, Scalar]) -> str
 def rule_book(engine: str) -> RuleBook:
     """The rules of one engine, read once. Raises FileNotFoundError for an engine that has none."""
     text = (files("optuna_tuner.engines") / "rules" / f"{engine}.yaml").read_text(encoding="utf-8")
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the one in C where PyYAML has it: ten times as fast
-    return RuleBook.model_validate(yaml.load(text, Loader=loader))  # noqa: S506  both are safe loaders
+    return RuleBook.model_validate(read_yaml(text))
 
 
 def parsed(version: str | None) -> Version | None:

@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
+from typing import cast
 
 from optuna_tuner.memory.config import Config, truth
+from optuna_tuner.own_data import read_yaml
 from optuna_tuner.values import Json
 
 
@@ -45,9 +47,6 @@ def holds(config: Config, switch: bool | str) -> bool:  # noqa: FBT001  the swit
 
 @cache
 def _families() -> dict[str, Family]:
-    import yaml  # noqa: PLC0415  only who sizes a model pays for it
-
-    found: dict[str, dict[str, Json]] = yaml.safe_load(
-        files("optuna_tuner.memory").joinpath("data/families.yaml").read_text(encoding="utf-8")
-    )
+    source = files("optuna_tuner.memory").joinpath("data/families.yaml").read_text(encoding="utf-8")
+    found = cast("dict[str, dict[str, Json]]", read_yaml(source))
     return {name: Family(**traits) for name, traits in found.items()}  # type: ignore[arg-type]  # checked by a test

@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 from types import MappingProxyType
+from typing import cast
 
 from optuna_tuner.errors import NotFoundError
+from optuna_tuner.own_data import read_yaml
 from optuna_tuner.values import Json
 
 MIB = 1 << 20
@@ -52,10 +54,8 @@ def known() -> tuple[str, ...]:
 
 @cache
 def _table() -> Mapping[str, Gpu]:
-    import yaml  # noqa: PLC0415  only who sizes a model pays for it
-
     source = files("optuna_tuner.memory").joinpath("data/gpus.yaml").read_text(encoding="utf-8")
-    found: dict[str, dict[str, Json]] = yaml.safe_load(source)
+    found = cast("dict[str, dict[str, Json]]", read_yaml(source))
     return MappingProxyType({name: _gpu(name, entry) for name, entry in found.items()})
 
 

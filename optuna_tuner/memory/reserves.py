@@ -6,8 +6,9 @@ import re
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
-from typing import TypeVar
+from typing import TypeVar, cast
 
+from optuna_tuner.own_data import read_yaml
 from optuna_tuner.values import Json
 
 
@@ -77,10 +78,8 @@ def _of(entries: tuple[Reserve, ...], version: str) -> Reserve:
 
 @cache
 def _table() -> tuple[tuple[VllmReserve, ...], tuple[SglangReserve, ...]]:
-    import yaml  # noqa: PLC0415  only who sizes a model pays for it
-
     source = files("optuna_tuner.memory").joinpath("data/reserves.yaml").read_text(encoding="utf-8")
-    found: dict[str, list[dict[str, Json]]] = yaml.safe_load(source)
+    found = cast("dict[str, list[dict[str, Json]]]", read_yaml(source))
     vllm = tuple(VllmReserve(**entry) for entry in found["vllm"])  # type: ignore[arg-type]  # checked by a test
     sglang = tuple(
         SglangReserve(**{**entry, "steps": tuple(map(tuple, entry["steps"]))})  # type: ignore[arg-type]  # likewise

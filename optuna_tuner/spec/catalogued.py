@@ -1,4 +1,7 @@
-"""Flags of a study file against the catalogue of exactly the engine's version: names, types, choices."""
+"""Flags of a study file against the catalogue of exactly the engine's version: names, types, choices.
+
+Environment variables are held only against those that are known to do nothing any more: a server takes any.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from optuna_tuner.catalog.catalogue import Catalogue, Flag, FlagType
-from optuna_tuner.catalog.history import absence
+from optuna_tuner.catalog.history import absence, idle_variable
 from optuna_tuner.spec.draft import Draft
 from optuna_tuner.spec.faults import one_of, show
 from optuna_tuner.spec.shapes import did_you_mean
@@ -31,13 +34,16 @@ class Finding:
 
 
 def findings(draft: Draft, catalogue: Catalogue) -> Iterator[Finding]:
-    """Every flag, fixed or sampled, that this version's parser would refuse."""
+    """Every flag, fixed or sampled, that this version's parser would refuse, and every variable that does nothing."""
     for name, value in draft.option("engine", "flags").items():
         yield from _fixed(catalogue, ("engine", "flags", name), value)
+    for name in draft.option("engine", "env"):
+        yield from _variable(catalogue, ("engine", "env", name))
     for name in draft.declared:
         parameter = draft.space.get(name)
-        if parameter is not None and not parameter.env:
-            yield from _sampled(catalogue, ("space", name), parameter)
+        if parameter is not None:
+            path = ("space", name)
+            yield from _variable(catalogue, path) if parameter.env else _sampled(catalogue, path, parameter)
 
 
 def _fixed(catalogue: Catalogue, path: Path, value: Json) -> Iterator[Finding]:
@@ -69,6 +75,12 @@ def _sampled(catalogue: Catalogue, path: Path, parameter: Parameter) -> Iterator
         reason = _refused(flag, _example(parameter))
         if reason:
             yield Finding(path=(*path, "type"), message=reason)
+
+
+def _variable(catalogue: Catalogue, path: Path) -> Iterator[Finding]:
+    reason = idle_variable(catalogue, str(path[-1]))
+    if reason:
+        yield Finding(path=path, message=reason, at_key=True)
 
 
 def _missing(catalogue: Catalogue, path: Path) -> Finding:

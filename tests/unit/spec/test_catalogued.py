@@ -92,6 +92,16 @@ def test_variables_of_the_environment_are_no_flags() -> None:
     assert faults(space=FREE) == []
 
 
+@pytest.mark.parametrize(("version", "known"), [("0.14.1", True), ("0.15.0", False), ("0.33.0", False)])
+def test_a_variable_that_a_version_does_not_read_is_named(version: str, known: bool) -> None:  # noqa: FBT001  a parameter
+    reason = f"does nothing in vllm {version}: not read since 0.15.0; use the flag --attention-backend"
+    fixed = faults(version=f"version: {version}, env: {{VLLM_ATTENTION_BACKEND: FLASHINFER}}")
+    assert fixed == ([] if known else [f"engine.env.VLLM_ATTENTION_BACKEND: {reason}"])
+    sampled = "VLLM_ATTENTION_BACKEND: {type: choice, choices: [FLASH_ATTN, FLASHINFER], env: true}"
+    told = faults(space=sampled, version=f"version: {version}")
+    assert told == ([] if known else [f"space.VLLM_ATTENTION_BACKEND: {reason}"])
+
+
 @pytest.mark.usefixtures("forked_vllm")
 @pytest.mark.parametrize("version", ["image: 'vllm/vllm-openai:v1.10.0'", "version: v1.10.0"])
 def test_the_version_may_stand_in_the_images_tag(version: str) -> None:
