@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import ssl
 from functools import cache
+from typing import TYPE_CHECKING
 
-import httpx
+if TYPE_CHECKING:
+    import httpx
 
 
 def get(url: str, timeout_s: float) -> httpx.Response:
@@ -14,9 +16,13 @@ def get(url: str, timeout_s: float) -> httpx.Response:
     `timeout_s` bounds each read, not the whole. A server that starts is asked ten times a second: so the certificates
     are read once in a process and not, as httpx does by itself, for every question, which costs 20 ms of the CPU.
     """
+    import httpx  # noqa: PLC0415  a third of what checking a study file would import, and it asks nobody
+
     return httpx.get(url, timeout=timeout_s, trust_env=False, verify=_certificates())
 
 
 @cache
 def _certificates() -> ssl.SSLContext:
+    import httpx  # noqa: PLC0415  likewise
+
     return httpx.create_ssl_context(trust_env=False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -10,6 +11,9 @@ from optuna_tuner.cli.command import command, pass_session
 from optuna_tuner.cli.output import document_option, dump
 from optuna_tuner.cli.session import Session
 from optuna_tuner.errors import Fault, SpecError
+
+if TYPE_CHECKING:
+    from optuna_tuner.contracts import Kinds
 
 STUDY_FILE = click.Path(exists=True, dir_okay=False, readable=True, path_type=Path)
 NEW_FILE = click.Path(dir_okay=False, allow_dash=True, path_type=Path)
@@ -63,12 +67,16 @@ def validate(session: Session, files: tuple[Path, ...], *, fix: bool) -> None:
     Nothing is started. Exit code 2 when anything is wrong. Flags are held against the engine's own where the file
     names its version (engine: {version: ...}) and `optuna-tuner catalog list` has it.
     """
+    from optuna_tuner.plugins import InstalledKinds  # noqa: PLC0415  --help must not pay for pydantic
+    from optuna_tuner.spec.files import load_study  # noqa: PLC0415  likewise; a Tuner would bring Optuna and SQLAlchemy
+
+    kinds = InstalledKinds()
     faults: list[Fault] = []
     for file in files:
         if fix:
-            _fix(session, file)
+            _fix(session, file, kinds)
         try:
-            spec = session.tuner.validate(file)
+            spec = load_study(file, kinds)
         except SpecError as error:
             faults.extend(error.faults)
         else:
@@ -119,9 +127,11 @@ def plugins(session: Session, kind: str | None, output: str) -> None:
         dump(found, output)
 
 
-def _fix(session: Session, file: Path) -> None:
+def _fix(session: Session, file: Path, kinds: Kinds) -> None:
+    from optuna_tuner.spec.mending import mend_file  # noqa: PLC0415  only --fix needs it
+
     try:
-        renamed = session.tuner.mend(file)
+        renamed = mend_file(file, kinds)
     except SpecError:
         return  # what is wrong with it is said by the check
     except OSError as error:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-import httpx
 from pydantic import JsonValue
 
 from optuna_tuner.http import get
@@ -15,6 +14,8 @@ TIMEOUT_S = 5.0
 
 def answer(endpoint: Endpoint, path: str) -> JsonValue:
     """The JSON at a path of the server; None when it does not answer with JSON."""
+    import httpx  # noqa: PLC0415  as in optuna_tuner.http
+
     try:
         response = get(f"{endpoint.url}{path}", TIMEOUT_S)
         response.raise_for_status()

@@ -181,16 +181,28 @@ def test_a_bug_is_told_without_a_traceback(optuna_tuner: OptunaTuner, tmp_path: 
     assert "Traceback" in log.read_text()
 
 
-def test_the_help_loads_nothing_heavy(tmp_path: Path) -> None:
-    """Modules instead of seconds: a loaded machine is slow, but it imports no more."""
-    heavy = ("optuna.", "sqlalchemy", "pydantic", "rich", "yaml", "httpx", "plotly", "alembic", "numpy")
-    shown = subprocess.run(
-        [sys.executable, "-X", "importtime", PROGRAM, "--help"],
+def loaded_modules(folder: Path, *arguments: str) -> set[str]:
+    """What a command imports. Modules instead of seconds: a loaded machine is slow, but it imports no more."""
+    ran = subprocess.run(
+        [sys.executable, "-X", "importtime", PROGRAM, *arguments],
         capture_output=True,
         text=True,
         check=True,
-        cwd=tmp_path,
+        cwd=folder,
     )
-    loaded = {line.rsplit("|", 1)[-1].strip() for line in shown.stderr.splitlines()}
+    return {line.rsplit("|", 1)[-1].strip() for line in ran.stderr.splitlines() if line.startswith("import time:")}
+
+
+def test_the_help_loads_nothing_heavy(tmp_path: Path) -> None:
+    heavy = ("optuna.", "sqlalchemy", "pydantic", "rich", "yaml", "httpx", "plotly", "alembic", "numpy")
+    loaded = loaded_modules(tmp_path, "--help")
     assert "optuna_tuner.cli.app" in loaded
+    assert not {name for name in loaded if name.startswith(heavy)}
+
+
+def test_checking_the_largest_study_loads_neither_optuna_nor_a_database_nor_a_client(tmp_path: Path) -> None:
+    heavy = ("optuna.", "sqlalchemy", "rich", "httpx", "aiohttp", "plotly", "alembic", "numpy")
+    study = max((Path(__file__).parents[2] / "studies").glob("*.yaml"), key=lambda file: file.stat().st_size)
+    loaded = loaded_modules(tmp_path, "validate", str(study))
+    assert {"optuna_tuner.spec.files", "optuna_tuner.catalog.shelf"} <= loaded
     assert not {name for name in loaded if name.startswith(heavy)}

@@ -13,6 +13,7 @@ from click.testing import Result
 
 from optuna_tuner.cli.faults import _report_thread, describe_bug
 from optuna_tuner.errors import ConflictError, EnvironmentFaultError, StoppedError, StoreError, TunerError
+from optuna_tuner.spec.presets import preset_text
 
 if TYPE_CHECKING:
     from fake_tuner import FakeTuner
@@ -50,12 +51,15 @@ def test_each_fault_of_a_file_has_a_line_of_its_own(invoke: Invoke, tmp_path: Pa
     assert result.stderr.splitlines() == [f"{file}:2:1: name: bad", f"{file}:6:5: space.x.hgh: unknown key"]
 
 
-def test_validate_looks_at_every_file_before_it_complains(invoke: Invoke, tuner: FakeTuner) -> None:
-    result = invoke("validate", "bad.yaml", "good.yaml")
+def test_validate_looks_at_every_file_before_it_complains(invoke: Invoke, tmp_path: Path) -> None:
+    bad, good = tmp_path / "bad.yaml", tmp_path / "good.yaml"
+    good.write_text(preset_text("embedded"), encoding="utf-8")
+    bad.write_text(preset_text("embedded").replace("goals:", "gaols:"), encoding="utf-8")
+    result = invoke("validate", str(bad), str(good))
     assert result.exit_code == 2
-    assert ("validate", Path("good.yaml")) in tuner.asked
-    assert 'good.yaml: a good study, "sample"' in result.stderr
-    assert "bad.yaml:6:5: space.x.hgh: unknown key" in result.stderr
+    assert f'{good}: a good study, "embedded"' in result.stderr
+    assert f"{bad}:" in result.stderr
+    assert "gaols: unknown key" in result.stderr
 
 
 def test_an_unknown_study_is_a_usage_error(invoke: Invoke) -> None:
