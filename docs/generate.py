@@ -43,14 +43,28 @@ refused, and so is a file above 1 MB. `on`, `off`, `yes` and `no` are text; only
 * `optuna-tuner schema study.schema.json` writes the JSON Schema. An editor with a YAML language server then completes
   and checks every file whose first line is `# yaml-language-server: $schema=study.schema.json`.
 
-When a study is resumed, `description`, `tags`, `deployer`, `sampler`, `pruner`, `budget`, `limits` and `baseline` may
-change. A change of `model`, `engine`, `benchmark`, `space`, `rules` (their conditions) or `goals` asks another
-question, whose answers cannot be compared with the old ones: that is a conflict, and the file needs a new `name`."""
+When a study is resumed, `description`, `tags`, `deployer`, `sampler`, `pruner`, `budget`, `limits`, `baseline` and
+`first` may change. A change of `model`, `engine`, `benchmark`, `space`, `rules` (their conditions) or `goals` asks
+another question, whose answers cannot be compared with the old ones: that is a conflict, and the file needs a new
+`name`."""
 
 SPACE = """\
 A mapping from flags to what is sampled. A flag may be written as the engine's own help writes it (`--max-num-seqs`,
 `max-num-seqs`) or with underscores; it is kept with underscores. A parameter whose `when` does not hold is not sampled
 and not passed: the engine uses its own default. The kinds, by `type`:"""
+
+FIRST = """\
+A list of configurations, each a mapping from parameters of the space to values that they can have:
+
+```yaml
+first:
+  - {max_num_seqs: 256, max_num_batched_tokens: 8192}
+  - {gpu_memory_utilization: 0.95}
+```
+
+Each is one trial of the budget, of the kind `first`, in this order, right after the baseline. What a configuration
+does not name is left to the engine, as in the baseline. Each is tried once, however often the study is interrupted and
+resumed; one that is added later is tried next, and one that is taken out before its turn is not tried."""
 
 RULES = """\
 `forbid` is a condition over parameters and fixed flags. It has names, numbers, text in quotes, `true` and `false`,
@@ -244,6 +258,7 @@ def _study_file() -> Iterator[str]:
         yield from [fields(own, "key")] if own else []
     yield "### In every parameter"
     yield fields((each for each in options_of(space.Switch) if each.name in {"env", "when"}), "key")
+    yield from ("## `first`", FIRST)
     yield from ("## `rules`", "A list.", fields(options_of(study.Rule), "key"), RULES)
     yield from ("## `goals`", first_lines(goals.Goals), GOALS_TEXT, fields(options_of(goals.Goals), "key"))
     yield from _section("goals.objectives", goals.Objective, "###")

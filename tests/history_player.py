@@ -9,7 +9,7 @@ import pytest
 from databases import DatabaseServer
 
 from optuna_tuner.spec.study import StudySpec
-from optuna_tuner.store.records import AttemptKind, AttemptRecord, AttemptState, Outcome, StudyRecord, Verdict
+from optuna_tuner.store.records import AttemptRecord, AttemptState, Outcome, StudyRecord, Verdict
 from optuna_tuner.store.store import Store
 from optuna_tuner.tuning.history import STATES, History
 from optuna_tuner.values import Cause, Params, Slot
@@ -31,7 +31,7 @@ LOST = Outcome(verdict=Verdict.FAIL, cause=Cause.WORKER_LOST, reason="gone")
 FEW = {name: SPACE[name] for name in ("a", "FAST")}
 
 
-def spec(kind: str = "tpe", budget: int = 40, space: object = None) -> StudySpec:
+def spec(kind: str = "tpe", budget: int = 40, space: object = None, first: object = ()) -> StudySpec:
     return StudySpec.model_validate(
         {
             "name": "cuts",
@@ -40,6 +40,7 @@ def spec(kind: str = "tpe", budget: int = 40, space: object = None) -> StudySpec
             "benchmark": {"kind": "http"},
             "space": space or SPACE,
             "goals": {"objectives": [{"metric": "output_throughput_tok_s", "direction": "maximize"}]},
+            "first": first,
             "budget": {"trials": budget},
             "sampler": {"kind": kind, "startup_trials": 3},
         }
@@ -50,14 +51,14 @@ class Player:
     """One worker of the study, which asks and ends what it claims."""
 
     def __init__(self, store: Store, record: StudyRecord, study_spec: StudySpec) -> None:
-        self.store, self.record = store, record
+        self.store, self.record, self.first = store, record, study_spec.first_params
         self.id = store.workers.register(
             study_id=record.id, slot=Slot(name="s", host="h"), host="h", boot_id="b", pid=1, pid_start=1.0
         ).id
         self.history = History(store, record, study_spec)
 
     def claim(self) -> AttemptRecord:
-        attempt = self.store.attempts.claim(self.record.id, self.id, baseline=True)
+        attempt = self.store.attempts.claim(self.record.id, self.id, baseline=True, first=self.first)
         assert attempt is not None
         return attempt
 
@@ -100,7 +101,7 @@ def check_agreement(store: Store, record: StudyRecord) -> None:
         assert attempt.outcome is not None
         assert trial.state is STATES[attempt.outcome.verdict]
         assert trial.values == (list(attempt.outcome.values) or None)
-        if attempt.params is not None and attempt.kind is AttemptKind.SEARCH:
+        if attempt.params is not None and attempt.number is not None:
             assert attempt.params == read(trial.params)
 
 

@@ -62,7 +62,9 @@ def trial_line(view: StudyView, trial: TrialView) -> str:
     said = (
         values if trial.feasible else [*values, f"{trial.cause.value}: {_brief(trial.reason)}" if trial.cause else ""]
     )
-    flags = settings(trial.params) or f"({trial.kind.value})"
+    flags = settings(trial.params)
+    if trial.kind != "search":
+        flags = f"({trial.kind.value}) {flags}".rstrip()
     took = "" if trial.duration_s is None else f" in {span(trial.duration_s)}"
     return f"{trial.name} {trial.state.value}{took}: {flags}: {'; '.join(filter(None, said))}"
 

@@ -14,7 +14,7 @@ from optuna_tuner.cli.session import Session
 from optuna_tuner.results.wording import span
 
 if TYPE_CHECKING:
-    from optuna_tuner.results.views import StudyView
+    from optuna_tuner.results.views import StudyView, TrialView
 
 
 @command(example="optuna-tuner studies\noptuna-tuner studies -o value | xargs -n1 optuna-tuner best")
@@ -91,8 +91,15 @@ def show_trials(session: Session, view: StudyView, output: str) -> None:
             *(value_of(trial, place, objective) for place, objective in enumerate(objectives)),
             trial.cause.value if trial.cause else None,
             None if trial.duration_s is None else span(trial.duration_s),
-            settings(trial.params) or ("engine's default" if trial.kind.value == "baseline" else ""),
+            _flags(trial),
         )
         for trial in view.trials
     ]
     print_rows(session, titles, rows)
+
+
+def _flags(trial: TrialView) -> str:
+    """What it was tried with, and that the study file wanted it first."""
+    if trial.kind == "baseline":
+        return "engine's default"
+    return settings(trial.params) + (" (first)" if trial.kind == "first" else "")

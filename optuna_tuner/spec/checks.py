@@ -10,6 +10,7 @@ from optuna_tuner.errors import Fault
 from optuna_tuner.spec.catalogued import findings
 from optuna_tuner.spec.draft import Draft
 from optuna_tuner.spec.faults import one_of, show
+from optuna_tuner.spec.first import check_first
 from optuna_tuner.spec.flags import check_flags, check_when
 from optuna_tuner.spec.goals import goal_misfits
 from optuna_tuner.spec.parts import Plugins
@@ -39,6 +40,7 @@ def check(draft: Draft, plugins: Plugins) -> Iterator[Fault]:
     yield from _check_goals(draft)
     for index, rule in draft.rules.items():
         yield from _check_rule(draft, ("rules", index, "forbid"), rule)
+    yield from check_first(draft)
     yield from _check_search(draft)
 
 

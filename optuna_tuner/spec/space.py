@@ -191,10 +191,32 @@ def suggest(space: Mapping[str, Parameter], trial: BaseTrial) -> Params:
     for name, parameter in space.items():
         if parameter.applies(chosen):
             chosen[name] = parameter.suggest(trial, name)
+    return params_of(space, chosen)
+
+
+def params_of(space: Mapping[str, Parameter], chosen: Mapping[str, Scalar]) -> Params:
+    """One configuration as a server gets it: flags, and variables as text."""
     return Params(
         flags={name: value for name, value in chosen.items() if not space[name].env},
         env={name: shell_word(value) for name, value in chosen.items() if space[name].env},
     )
+
+
+def named_in(space: Mapping[str, Parameter], params: Params) -> Mapping[str, Parameter]:
+    """The parameters that have a value in a configuration, in the order of the space."""
+    return {name: each for name, each in space.items() if name in (params.env if each.env else params.flags)}
+
+
+def written_in(space: Mapping[str, Parameter], given: Mapping[str, Scalar]) -> Mapping[str, Scalar]:
+    """Values by the space's own names, and as its parameters have them: 2 for 2.0 where the choices are 1 and 2."""
+    named = {name if name in space else flag_name(name): value for name, value in given.items()}
+    return {name: _own(space[name], value) if name in space else value for name, value in named.items()}
+
+
+def _own(parameter: Parameter, value: Scalar) -> Scalar:
+    if isinstance(parameter, Choice):
+        return next((each for each in parameter.choices if each == value), value)
+    return float(value) if isinstance(parameter, Float) and isinstance(value, int) else value
 
 
 def shell_word(value: Scalar) -> str:

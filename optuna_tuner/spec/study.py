@@ -7,11 +7,11 @@ import json
 from collections.abc import Mapping
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, field_validator
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationInfo, field_validator
 
 from optuna_tuner.spec.goals import Goals
 from optuna_tuner.spec.misfits import Misfit, refuse
-from optuna_tuner.spec.space import LARGEST, STRICT, Parameter, flag_name
+from optuna_tuner.spec.space import LARGEST, STRICT, Parameter, flag_name, params_of, written_in
 from optuna_tuner.values import Params, Scalar
 
 
@@ -112,6 +112,12 @@ class StudySpec(BaseModel):
     deployer: Part = Field(default_factory=lambda: Part(kind="local"))
     benchmark: Part
     space: Mapping[str, Parameter] = Field(min_length=1)
+    first: tuple[Mapping[str, Scalar], ...] = Field(
+        default=(),
+        strict=False,
+        description="Configurations that are tried after the baseline, before the sampler chooses.",
+        examples=[[{"max_num_seqs": 256}]],
+    )
     rules: tuple[Rule, ...] = Field(default=(), strict=False)
     goals: Goals
     sampler: Sampler = Field(default_factory=Sampler)
@@ -133,6 +139,18 @@ class StudySpec(BaseModel):
             kept[name] = (written, parameter)
         return {name: parameter for name, (_, parameter) in kept.items()}
 
+    @field_validator("first")
+    @classmethod
+    def _as_in_the_space(
+        cls, first: tuple[Mapping[str, Scalar], ...], before: ValidationInfo
+    ) -> tuple[Mapping[str, Scalar], ...]:
+        return tuple(written_in(before.data.get("space", {}), each) for each in first)
+
+    @property
+    def first_params(self) -> tuple[Params, ...]:
+        """The configurations of `first`; what they do not name is left to the engine, as in the baseline."""
+        return tuple(params_of(self.space, each) for each in self.first)
+
     @property
     def fixed_flags(self) -> Mapping[str, Scalar]:
         """The flags that every trial has, by name with underscores: `engine.flags`."""
@@ -148,8 +166,8 @@ class StudySpec(BaseModel):
         """The same for studies whose trials can be compared: the same question, asked in the same way.
 
         What counts: model, engine, benchmark, space, the rules' conditions and goals, as they are written, in any
-        order of keys. What does not: name, description, tags, deployer, sampler, pruner, budget, limits, baseline and
-        the rules' reasons; they may change when a study is resumed.
+        order of keys. What does not: name, description, tags, deployer, sampler, pruner, budget, limits, baseline,
+        first and the rules' reasons; they may change when a study is resumed.
         """
         counted = {"model", "engine", "benchmark", "space", "goals"}
         question = self.model_dump(mode="json", include=counted, exclude_defaults=True)

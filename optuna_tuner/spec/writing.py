@@ -16,6 +16,7 @@ _COMMENTS = {
     "engine": "Every trial has these flags; trial 0 has no others.",
     "benchmark": "The load. Each level is measured on the same warm server.",
     "space": "What the search may change.",
+    "first": "Tried after the baseline, before the search chooses.",
     "rules": "Known to be wrong: refused before anything is launched.",
     "goals": "What is wanted, and the promise that must be kept.",
     "budget": "The study ends at whichever comes first.",

@@ -6,11 +6,13 @@ is the fence, and whoever comes late finds it ended.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from sqlalchemy import ColumnElement, Connection, and_, select
 
 from optuna_tuner.errors import NotFoundError
 from optuna_tuner.store.attempt_rows import attempt_of, attempts_where, last_ended, move
-from optuna_tuner.store.claiming import claim
+from optuna_tuner.store.claiming import Opening, claim
 from optuna_tuner.store.codec import encode
 from optuna_tuner.store.database import Database
 from optuna_tuner.store.ending import Ending, cancel, end
@@ -28,15 +30,18 @@ class Attempts:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def claim(self, study_id: str, worker_id: str, *, baseline: bool) -> AttemptRecord | None:
+    def claim(
+        self, study_id: str, worker_id: str, *, baseline: bool, first: Sequence[Params] = ()
+    ) -> AttemptRecord | None:
         """An attempt for this worker to run, or None when there is none, or the study is not to run, or it is fenced.
 
         First what the worker already runs (so that a claim whose reply was lost is found again), then the oldest that
         waits, else a new one, which takes one trial of the budget. `baseline`: the study's very first attempt is of
-        the engine's own defaults. Raises NotFoundError for an unknown study or worker.
+        the engine's own defaults. `first`: each of these configurations has an attempt, in this order, before any that
+        the sampler chooses. Raises NotFoundError for an unknown study or worker.
         """
-        fresh = new_id()
-        return self._database.write(lambda connection: claim(connection, study_id, worker_id, fresh, baseline=baseline))
+        fresh, opening = new_id(), Opening(baseline=baseline, first=first)
+        return self._database.write(lambda connection: claim(connection, study_id, worker_id, fresh, opening))
 
     def asked(self, attempt_id: str, number: int) -> bool:
         """Link it to Optuna's trial of that number; False when the attempt has ended or has another number.

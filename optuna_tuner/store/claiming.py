@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from sqlalchemy import Connection, select
@@ -15,7 +17,15 @@ from optuna_tuner.store.workers import is_fenced
 from optuna_tuner.values import Params
 
 
-def claim(connection: Connection, study_id: str, worker_id: str, fresh: str, *, baseline: bool) -> AttemptRecord | None:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Opening:
+    """What a study tries before its sampler chooses: the engine's own default, then these configurations."""
+
+    baseline: bool
+    first: Sequence[Params] = ()
+
+
+def claim(connection: Connection, study_id: str, worker_id: str, fresh: str, opening: Opening) -> AttemptRecord | None:
     """What `Attempts.claim` promises; a new attempt gets the id `fresh`."""
     # The study's row is locked first, everywhere: claims of one study are served one after another.
     study = study_of(connection, study_id, lock=True)
@@ -27,7 +37,7 @@ def claim(connection: Connection, study_id: str, worker_id: str, fresh: str, *, 
         return mine[0]
     if study.desired is not Desired.RUN:
         return None
-    chosen = _oldest_queued(connection, study_id) or _reserved(connection, study_id, fresh, baseline=baseline)
+    chosen = _oldest_queued(connection, study_id) or _reserved(connection, study_id, fresh, opening)
     if chosen is None or not _take(connection, chosen, worker_id):
         return None
     return attempt_of(connection, chosen)
@@ -40,15 +50,26 @@ def _oldest_queued(connection: Connection, study_id: str) -> str | None:
     return connection.scalar(query.with_for_update())
 
 
-def _reserved(connection: Connection, study_id: str, fresh: str, *, baseline: bool) -> str | None:
-    first = connection.scalar(select(ATTEMPT.c.id).where(ATTEMPT.c.study_id == study_id).limit(1)) is None
+def _reserved(connection: Connection, study_id: str, fresh: str, opening: Opening) -> str | None:
+    kind, params = _next(connection, study_id, opening)
     if not reserve(connection, study_id):
         return None
-    if baseline and first:
-        queue(connection, queued(fresh, study_id, AttemptKind.BASELINE, params=Params()))
-    else:
-        queue(connection, queued(fresh, study_id, AttemptKind.SEARCH, params=None))
+    queue(connection, queued(fresh, study_id, kind, params=params))
     return fresh
+
+
+def _next(connection: Connection, study_id: str, opening: Opening) -> tuple[AttemptKind, Params | None]:
+    """What a new attempt is for. Nobody else makes one of this study meanwhile: its row is locked."""
+    ours = ATTEMPT.c.study_id == study_id
+    if opening.baseline and connection.scalar(select(ATTEMPT.c.id).where(ours).limit(1)) is None:
+        return AttemptKind.BASELINE, Params()
+    if opening.first:
+        # Told apart by what they are and not by their place: so the list may change when a study is resumed.
+        tried = [each.params for each in attempts_where(connection, ours & (ATTEMPT.c.kind == AttemptKind.FIRST.value))]
+        left = next((params for params in opening.first if params not in tried), None)
+        if left is not None:
+            return AttemptKind.FIRST, left
+    return AttemptKind.SEARCH, None
 
 
 def _take(connection: Connection, attempt_id: str, worker_id: str) -> bool:

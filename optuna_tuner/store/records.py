@@ -23,6 +23,7 @@ class AttemptKind(StrEnum):
     """Why an attempt exists."""
 
     BASELINE = "baseline"  # the engine's own default
+    FIRST = "first"  # one that the study file names
     SEARCH = "search"  # the sampler's choice
 
 

@@ -43,7 +43,9 @@ def trials_of(spec: StudySpec) -> int:
     budget = spec.budget.trials
     if spec.sampler.kind != "grid":
         return budget
-    return min(budget, spec.baseline + sum(1 for _ in islice(configurations(spec.space), budget)))
+    first = {_key(each) for each in spec.first}
+    others = (each for each in configurations(spec.space) if _key(each) not in first)
+    return min(budget, spec.baseline + len(first) + sum(1 for _ in islice(others, budget)))
 
 
 class Grid(OneByOne):

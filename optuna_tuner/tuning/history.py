@@ -16,9 +16,9 @@ from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from optuna_tuner.errors import ConflictError, StoppedError
-from optuna_tuner.spec.space import suggest
+from optuna_tuner.spec.space import named_in, suggest
 from optuna_tuner.spec.study import StudySpec
-from optuna_tuner.store.records import AttemptKind, AttemptRecord, Outcome, StudyRecord, Verdict
+from optuna_tuner.store.records import AttemptRecord, Outcome, StudyRecord, Verdict
 from optuna_tuner.store.store import Store
 from optuna_tuner.tuning.journal import Journal
 from optuna_tuner.tuning.samplers import Repeated, make_pruner, make_sampler
@@ -87,9 +87,7 @@ class History:
     def _ask(self, attempt: AttemptRecord) -> tuple[Trial, Params]:
         """First linked, then suggested: whatever is cut off leaves a trial without parameters, for the next to take."""
         trial = self._linked(attempt)
-        params = attempt.params if attempt.kind is AttemptKind.BASELINE else None
-        if params is None:
-            params = self._suggested(trial)
+        params = self._suggested(trial, attempt.params)
         earlier = self._asked_before(attempt)
         if earlier is not None:
             trial.set_user_attr("retry_of", earlier)
@@ -137,7 +135,11 @@ class History:
     def _sampler(self, attempt: AttemptRecord, number: int) -> BaseSampler:
         return make_sampler(self._spec, number) if attempt.params is None else Repeated(attempt.params)
 
-    def _suggested(self, trial: Trial) -> Params:
+    def _suggested(self, trial: Trial, given: Params | None) -> Params:
+        """The sampler's choice; where parameters are given, the trial gets those and no others."""
+        if given is not None:
+            suggest(named_in(self._spec.space, given), trial)
+            return given
         suggest(self._spec.space, trial)
         # What counts is what the history holds: Optuna keeps the first value silently, where the commit of an earlier
         # call of ours was on its way when the line was cut.
@@ -195,10 +197,11 @@ class History:
 
     def _complete(self, trial: FrozenTrial, attempt: AttemptRecord) -> None:
         """Say in Optuna what was to be tried again, where its worker died before it had said all of it."""
-        if attempt.params is None or attempt.kind is AttemptKind.BASELINE:
+        if attempt.params is None:
             return
-        if {*attempt.params.flags, *attempt.params.env} - trial.params.keys():
-            suggest(self._spec.space, self._live(attempt, trial))
+        given = named_in(self._spec.space, attempt.params)
+        if given.keys() - trial.params.keys():
+            suggest(given, self._live(attempt, trial))
 
     def _tell(self) -> None:
         trials = {trial.number: trial for trial in self._trials()}

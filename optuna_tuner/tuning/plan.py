@@ -23,7 +23,7 @@ class Plan:
     """What would happen. `estimate_s` stands on trials that this study has measured; None before the first."""
 
     spec: StudySpec
-    launches: tuple[Request, ...]  # the baseline, if there is one, then sampled examples
+    launches: tuple[Request, ...]  # the baseline, if there is one, what is tried first, then sampled examples
     space_size: float  # configurations; conditions and rules make it smaller; infinite with a continuous parameter
     trials: int
     at_most_s: float  # by the study's limits, one trial after another
@@ -33,8 +33,8 @@ class Plan:
 
 
 def plan(spec: StudySpec, parts: Parts, model: Model, slots: Sequence[Slot], estimate_s: float | None = None) -> Plan:
-    """Render the baseline and sampled examples on the first slot, and add up the limits. Pure."""
-    chosen = [Params()] * spec.baseline + _examples(spec)
+    """Render the baseline, what is tried first, and sampled examples on the first slot, and add up the limits. Pure."""
+    chosen = [*[Params()] * spec.baseline, *spec.first_params, *_examples(spec)]
     labels = {"study": "(study)", "attempt": "(attempt)", "worker": "(worker)"}
     launches = tuple(
         parts.deployer.render(parts.engine.render(model, params, slots[0]), f"example-{place}", labels, slots[0])

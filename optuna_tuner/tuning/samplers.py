@@ -11,7 +11,7 @@ from optuna.samplers import BaseSampler
 from optuna.study import Study
 from optuna.trial import FrozenTrial
 
-from optuna_tuner.spec.space import shell_word
+from optuna_tuner.spec.space import Choice, Parameter, Switch, shell_word
 from optuna_tuner.spec.study import Pruner, StudySpec
 from optuna_tuner.tuning.grid import Grid
 from optuna_tuner.tuning.one_by_one import OneByOne
@@ -24,8 +24,6 @@ def make_sampler(spec: StudySpec, number: int) -> BaseSampler:
     A seed gives each trial a random stream of its own: two workers with one stream would choose the same parameters,
     and a resumed study would choose them again.
 
-    TPE works on groups of parameters, since conditional flags, and the baseline which has none, would empty the
-    space that all trials share, and with it the joint model.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # known: our Optuna is pinned below 6
@@ -41,17 +39,54 @@ def _sampler(spec: StudySpec, seed: int | None) -> BaseSampler:
         case "grid":
             return Grid(spec.space)
         case "tpe":
-            return optuna.samplers.TPESampler(
-                seed=seed,
-                n_startup_trials=spec.sampler.startup_trials,
-                multivariate=True,
-                group=True,
-                constant_liar=True,
-            )
+            return JointTpe(spec, seed)
 
 
 def _seed(seed: int | None, number: int) -> int | None:
     return None if seed is None else zlib.crc32(f"{seed} {number}".encode())
+
+
+class JointTpe(optuna.samplers.TPESampler):
+    """TPE that draws parameters with the same condition jointly, whatever the history holds.
+
+    By itself Optuna's works on the parameters that all trials share, which the baseline, having none, would empty. With
+    `group=True` it learns the groups from the history, and a trial with a few parameters, as a study file may want one
+    tried first, would part them from all others for ever. Here the space says which belong together.
+    """
+
+    def __init__(self, spec: StudySpec, seed: int | None) -> None:
+        super().__init__(
+            seed=seed,
+            n_startup_trials=spec.sampler.startup_trials,
+            multivariate=True,
+            constant_liar=True,
+        )
+        self._space = spec.space
+
+    def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:  # noqa: ARG002  Optuna's signature
+        """All parameters that have a choice."""
+        found = {name: _distribution(name, parameter) for name, parameter in self._space.items()}
+        return {name: each for name, each in found.items() if not each.single()}
+
+    def sample_relative(
+        self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Scalar]:
+        """One group after another; what is drawn for a parameter whose condition does not hold is never asked for."""
+        groups: dict[str, dict[str, BaseDistribution]] = {}
+        for name, each in search_space.items():
+            groups.setdefault(str(sorted(self._space[name].conditions().items())), {})[name] = each
+        chosen: dict[str, Scalar] = {}
+        for group in groups.values():
+            chosen |= super().sample_relative(study, trial, group)
+        return chosen
+
+
+def _distribution(name: str, parameter: Parameter) -> BaseDistribution:
+    """What the parameter asks Optuna for."""
+    example = parameter.values()[0] if isinstance(parameter, Choice | Switch) else parameter.low
+    trial = optuna.trial.FixedTrial({name: example})
+    parameter.suggest(trial, name)
+    return trial.distributions[name]
 
 
 class Repeated(OneByOne):

@@ -109,7 +109,10 @@ class Worker:
         demand_healthy(self._setting.slot.gpus)
         self._end_own_servers()
         setting = self._setting
-        attempt = self._store.attempts.claim(setting.study_id, setting.worker_id, baseline=setting.spec.baseline)
+        spec = setting.spec
+        attempt = self._store.attempts.claim(
+            setting.study_id, setting.worker_id, baseline=spec.baseline, first=spec.first_params
+        )
         if attempt is not None:
             return attempt
         if self.heart.orders.desired is Desired.PAUSE or self._others_are_busy():

@@ -91,6 +91,27 @@ def test_a_worker_may_die_at_any_commit_of_an_ask_or_a_tell(
     assert store.studies.by_id(record.id).reserved <= number + 1
 
 
+def test_what_is_tried_first_is_tried_once_wherever_workers_die(store: Store) -> None:
+    first = [{"a": 3}, {"FAST": True}, {"a": 1000, "FAST": False}]
+    study = spec(space=FEW, first=first)
+    record = create_or_resume(store, study)
+    Player(store, record, study).play()  # the baseline
+    cut = Cut(engines(store), die_behind)
+    for number in range(1, 13):
+        victim = Player(store, record, study)
+        with suppress(DeathError), cut.at(number):
+            victim.play()
+        victim.bury()
+    heir = Player(store, record, study)
+    while store.attempts.of(record.id)[-1].kind is AttemptKind.FIRST:
+        heir.play()
+    check_agreement(store, record)
+    opened = [
+        each.params for each in store.attempts.of(record.id) if each.kind is AttemptKind.FIRST and not each.retry_of
+    ]
+    assert opened == list(study.first_params)
+
+
 def test_a_worker_may_die_at_any_commit_when_it_asks_for_known_parameters(store: Store) -> None:
     record = create_or_resume(store, spec(space=FEW))
     Player(store, record, spec(space=FEW)).play()  # the baseline

@@ -46,6 +46,51 @@ def test_without_a_baseline_the_first_attempt_is_a_search(store: Store, worker: 
     assert claimed(store, worker).kind is AttemptKind.SEARCH
 
 
+SMALL, LARGE = Params(flags={"a": 1}), Params(flags={"a": 9}, env={"FAST": "1"})
+
+
+def opened(store: Store, worker: WorkerRecord, *first: Params) -> AttemptRecord:
+    attempt = store.attempts.claim(worker.study_id, worker.id, baseline=True, first=first)
+    assert attempt is not None
+    return attempt
+
+
+def test_what_a_study_tries_first_comes_in_order_between_baseline_and_search(
+    store: Store, worker: WorkerRecord
+) -> None:
+    store.studies.set_budget(worker.study_id, 4)
+    seen = []
+    for _ in range(4):
+        attempt = opened(store, worker, SMALL, LARGE)
+        assert opened(store, worker, SMALL, LARGE) == attempt  # the reply was lost, and the worker asks again
+        seen.append((attempt.kind.value, attempt.params))
+        finish(store, attempt)
+    assert seen == [("baseline", Params()), ("first", SMALL), ("first", LARGE), ("search", None)]
+    assert store.studies.by_id(worker.study_id).reserved == 4
+
+
+def test_a_first_configuration_that_the_machine_failed_is_a_retry_and_no_second_first(
+    store: Store, worker: WorkerRecord
+) -> None:
+    finish(store, opened(store, worker, SMALL))
+    failed = opened(store, worker, SMALL)
+    finish(store, failed, BROKEN, retry=True)
+    again = opened(store, worker, SMALL)
+    assert (again.kind, again.params, again.retry_of) == (AttemptKind.FIRST, SMALL, failed.id)
+    finish(store, again)
+    assert opened(store, worker, SMALL).kind is AttemptKind.SEARCH
+
+
+def test_a_changed_list_tries_what_is_new_and_nothing_twice(store: Store, worker: WorkerRecord) -> None:
+    store.studies.set_budget(worker.study_id, 5)
+    for _ in range(3):  # the baseline, the first one, a search
+        finish(store, opened(store, worker, SMALL))
+    late = opened(store, worker, LARGE, SMALL)
+    assert (late.kind, late.params) == (AttemptKind.FIRST, LARGE)
+    finish(store, late)
+    assert opened(store, worker, LARGE, SMALL).kind is AttemptKind.SEARCH
+
+
 def test_the_budget_is_never_overdrawn(store: Store, study: StudyRecord, worker: WorkerRecord) -> None:
     for _ in range(study.budget):
         finish(store, claimed(store, worker))

@@ -3,11 +3,11 @@ from __future__ import annotations
 import optuna
 import pytest
 
-from optuna_tuner.spec.space import suggest
+from optuna_tuner.spec.space import named_in, suggest
 from optuna_tuner.spec.study import StudySpec
 from optuna_tuner.tuning.grid import trials_of
-from optuna_tuner.tuning.samplers import make_pruner, make_sampler
-from optuna_tuner.values import Params
+from optuna_tuner.tuning.samplers import Repeated, make_pruner, make_sampler
+from optuna_tuner.values import Params, Scalar
 
 
 def spec(kind: str = "tpe", seed: int | None = 1) -> StudySpec:
@@ -84,6 +84,28 @@ def test_tpe_still_learns_jointly_though_the_baseline_and_conditions_leave_param
         study.tell(trial, -abs(float(suggest(study_spec.space, trial).flags["a"]) - 700))
     late = [abs(trial.params["a"] - 700) for trial in study.trials[-10:]]
     assert sum(late) / len(late) < 150  # random choices are 290 away on average
+
+
+def test_tpe_draws_jointly_though_some_trials_have_few_parameters() -> None:
+    study_spec = spec()
+    study = optuna.create_study(direction="maximize")
+    study.tell(study.ask(), 0.0)
+    several: list[dict[str, Scalar]] = [{"a": 5}, {"b": True, "c": "x"}, {"b": False}]
+    for few in several:
+        study.sampler = Repeated(Params(flags=few))
+        trial = study.ask()
+        study.tell(trial, 1.0 if suggest(named_in(study_spec.space, Params(flags=few)), trial).flags == few else -1.0)
+    study.sampler = make_sampler(study_spec, 4)
+    drawn = study.ask()
+    assert drawn.relative_params.keys() == {"a", "b", "c"}
+    assert suggest(study_spec.space, drawn).flags["a"] == drawn.relative_params["a"]
+    assert study.best_value == 1.0
+
+
+def test_a_grid_counts_what_is_tried_first_beside_its_own() -> None:
+    small = {"a": {"type": "int", "low": 1, "high": 3}, "b": {"type": "switch"}}
+    given = spec("grid").model_dump() | {"space": small, "first": [{"a": 2}, {"a": 3, "b": True}]}
+    assert trials_of(StudySpec.model_validate(given)) == 1 + 2 + 5  # the baseline, these two, what is left of six
 
 
 def test_each_pruner_is_optunas_own() -> None:
