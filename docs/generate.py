@@ -70,8 +70,8 @@ RULES = """\
 `forbid` is a condition over parameters and fixed flags. It has names, numbers, text in quotes, `true` and `false`,
 lists, comparisons, `in`, `and`, `or`, `not`, and `+ - * / // %`. Nothing else is allowed and nothing is executed. A
 rule that names a flag without a value (not sampled, not fixed) does not apply. A configuration that a rule forbids is
-not launched; Optuna is told that it is infeasible, with the cause [`rejected`](causes.md#rejected). What the engine
-itself refuses need not be said: [rules between flags](rules.md) come with the package."""
+not launched: [the sampler draws again](../explanation/how-rules-reach-the-sampler.md). What the engine itself refuses
+need not be said: [rules between flags](rules.md) come with the package."""
 
 PARTS = """\
 `engine`, `deployer` and `benchmark` each have a `kind` and the options of that kind: see [plugins](plugins.md). A study
@@ -138,8 +138,9 @@ They are found by their entry points in the groups `optuna_tuner.engines`, `optu
 RULES_TEXT = """\
 What each engine is known to refuse, to rewrite or to warn of. The rules are data: `optuna_tuner/engines/rules`. Before
 a launch, a configuration is held against the rules of exactly the engine's version (`engine.version` of the study); one
-that a rule **refuses** or **crashes** is not launched, its trial ends with the cause [`rejected`](causes.md#rejected).
-What an engine **rewrites** or **warns** of is data that nothing acts on yet.
+that a rule **refuses** or **crashes** is not launched: the sampler
+[draws again](../explanation/how-rules-reach-the-sampler.md), and where it finds no other, the trial ends with the cause
+[`rejected`](causes.md#rejected). What an engine **rewrites** or **warns** of is data that nothing acts on yet.
 
 * A rule fires only where every value that it speaks of is known: given as a flag, certain without being given (a
   parallel size is 1), or a fact of the slot. A number with a unit (`8k`), a list, and an object that is given both as a

@@ -5,8 +5,9 @@ from __future__ import annotations
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 
-from optuna_tuner.contracts import Benchmark, Deployer, Engine, Plugin
+from optuna_tuner.contracts import Benchmark, Deployer, Engine, Kinds, Plugin
 from optuna_tuner.errors import Fault, UnknownPluginError
+from optuna_tuner.spec.study import Part
 
 GROUPS: dict[str, type] = {"engines": Engine, "deployers": Deployer, "benchmarks": Benchmark}
 
@@ -35,3 +36,9 @@ class InstalledKinds:
             message = f"entry point {point.value} is no {GROUPS[group].__name__}"
             raise UnknownPluginError([Fault(file="", line=0, column=0, path=f"{group[:-1]}.kind", message=message)])
         return loaded
+
+
+def make(kinds: Kinds, group: str, part: Part) -> Plugin:
+    """One plugin of a study, with the options that its part gives. Raises UnknownPluginError."""
+    plugin = kinds.plugin(group, part.kind)
+    return plugin(plugin.Options.model_validate(dict(part.options)))

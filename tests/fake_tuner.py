@@ -49,6 +49,7 @@ class FakeTuner(Tuner):
             spec=self.sample.spec,
             launches=(request,) * 3,
             space_size=float("inf"),
+            left_out=0,
             trials=10,
             at_most_s=7200,
             estimate_s=None,

@@ -8,7 +8,7 @@ from optuna_tuner.cli.output import exact, kept, print_rows, settings, word
 from optuna_tuner.cli.panel import show_counts
 from optuna_tuner.cli.session import Session
 from optuna_tuner.home import artifacts_folder
-from optuna_tuner.results.wording import span
+from optuna_tuner.results.wording import passed_over, repaired, span
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -60,6 +60,8 @@ def _trial_facts(trial: TrialView) -> Mapping[str, str]:
         "cause": trial.cause.value if trial.cause else "",
         "evidence": trial.reason,
         "advice": trial.advice,
+        "passed over": passed_over(trial.choice),
+        "repaired": repaired(trial.choice),
         "values": ", ".join(exact(value) for value in trial.values),
         "level": trial.level,
         "started": trial.started.isoformat(sep=" ", timespec="seconds") if trial.started else "",

@@ -18,4 +18,5 @@ def read_study(store: Store, record: StudyRecord) -> StudyView:
         store.attempts.of(record.id),
         store.workers.all(record.id),
         datetime.now(UTC),
+        store.events.choices(record.id),
     )

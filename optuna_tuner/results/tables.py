@@ -156,6 +156,7 @@ def trial_document(trial: TrialView) -> dict[str, Json]:
         "feasible": trial.feasible,
         "phase": trial.phase.value if trial.phase else None,
         "params": _plain(trial.params),
+        "choice": dict(trial.choice.parts),
         "values": list(trial.values),
         "constraints": _plain(trial.constraints),
         "cause": trial.cause.value if trial.cause else None,

@@ -12,6 +12,7 @@ from optuna_tuner.store.records import (
     AttemptKind,
     AttemptRecord,
     AttemptState,
+    Choice,
     Outcome,
     Verdict,
     WorkerRecord,
@@ -19,6 +20,8 @@ from optuna_tuner.store.records import (
 from optuna_tuner.values import Blame, Cause, Measurement, Phase, Scalar
 
 NOTHING = Outcome(verdict=Verdict.FAIL)
+NOTHING_HAPPENED = Choice()
+NO_CHOICES: Mapping[str, Choice] = {}
 
 
 class TrialState(StrEnum):
@@ -43,6 +46,7 @@ class TrialView:
     verdict: Verdict | None  # what Optuna was or will be told; None before the end
     phase: Phase | None
     params: Mapping[str, Scalar]
+    choice: Choice  # how it got them
     values: tuple[float, ...]
     constraints: Mapping[str, float]
     cause: Cause | None
@@ -88,15 +92,22 @@ class TrialView:
 
 
 def trial_views(
-    attempts: Sequence[AttemptRecord], workers: Mapping[str, WorkerRecord] | None = None
+    attempts: Sequence[AttemptRecord],
+    workers: Mapping[str, WorkerRecord] | None = None,
+    choices: Mapping[str, Choice] = NO_CHOICES,
 ) -> tuple[TrialView, ...]:
     """All attempts, by Optuna's number; those that wait for a number come last, the oldest first."""
     order = sorted(attempts, key=lambda attempt: math.inf if attempt.number is None else attempt.number)
-    return tuple(trial_view(attempt, (workers or {}).get(attempt.worker_id or "")) for attempt in order)
+    return tuple(
+        trial_view(attempt, (workers or {}).get(attempt.worker_id or ""), choices.get(attempt.id, NOTHING_HAPPENED))
+        for attempt in order
+    )
 
 
-def trial_view(attempt: AttemptRecord, worker: WorkerRecord | None = None) -> TrialView:
-    """One attempt; the worker's record adds its host and slot."""
+def trial_view(
+    attempt: AttemptRecord, worker: WorkerRecord | None = None, choice: Choice = NOTHING_HAPPENED
+) -> TrialView:
+    """One attempt; the worker's record adds its host and slot, and the choice how it got its parameters."""
     outcome = attempt.outcome or NOTHING
     params: dict[str, Scalar] = {**attempt.params.flags, **attempt.params.env} if attempt.params else {}
     return TrialView(
@@ -106,6 +117,7 @@ def trial_view(attempt: AttemptRecord, worker: WorkerRecord | None = None) -> Tr
         verdict=attempt.outcome.verdict if attempt.outcome else None,
         phase=attempt.phase if attempt.state is AttemptState.RUNNING else None,
         params=params,
+        choice=choice,
         values=outcome.values,
         constraints=outcome.constraints,
         cause=outcome.cause,

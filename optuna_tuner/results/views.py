@@ -9,9 +9,9 @@ from datetime import datetime
 from enum import StrEnum
 
 from optuna_tuner.results.best import Best, Comparison, baseline_of, best_of, compare
-from optuna_tuner.results.trials import TrialState, TrialView, trial_view, trial_views
+from optuna_tuner.results.trials import NO_CHOICES, TrialState, TrialView, trial_view, trial_views
 from optuna_tuner.spec.study import StudySpec
-from optuna_tuner.store.records import AttemptRecord, Desired, StudyRecord, Verdict, WorkerRecord
+from optuna_tuner.store.records import AttemptRecord, Choice, Desired, StudyRecord, Verdict, WorkerRecord
 from optuna_tuner.values import Cause
 
 __all__ = ["Counts", "StudyState", "StudyView", "TrialState", "TrialView", "study_view", "trial_view", "trial_views"]
@@ -79,9 +79,13 @@ def study_view(
     attempts: Sequence[AttemptRecord],
     workers: Sequence[WorkerRecord],
     now: datetime,
+    choices: Mapping[str, Choice] = NO_CHOICES,
 ) -> StudyView:
-    """Everything that is known of a study at `now`. `workers` are all that it ever had; the retired ones have ended."""
-    trials = trial_views(attempts, {worker.id: worker for worker in workers})
+    """Everything that is known of a study at `now`. `workers` are all that it ever had; the retired ones have ended.
+
+    `choices` tells of attempts how they got their parameters, where there is something to tell.
+    """
+    trials = trial_views(attempts, {worker.id: worker for worker in workers}, choices)
     alive = sum(not worker.retired for worker in workers)
     active = sum(trial.state in ACTIVE for trial in trials)
     spent = max(0, record.reserved - active)

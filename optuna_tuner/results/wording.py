@@ -1,8 +1,9 @@
-"""How numbers are said to people: short, with their unit, the same everywhere."""
+"""How numbers and choices are said to people: short, with their unit, the same everywhere."""
 
 from __future__ import annotations
 
 from optuna_tuner.metrics import METRICS
+from optuna_tuner.store.records import Choice
 
 MINUTE_S = 60
 HOUR_S = 3600
@@ -32,3 +33,16 @@ def measured(metric: str, value: float) -> str:
     """A metric's value with its unit, where the vocabulary knows the metric."""
     unit = METRICS[metric].unit if metric in METRICS else "1"
     return number(value) if unit == "1" else f"{number(value)} {unit}"
+
+
+def passed_over(choice: Choice) -> str:
+    """What the sampler left out before it chose; empty where it left out nothing."""
+    if not choice.passed_over:
+        return ""
+    count = "1 configuration" if choice.passed_over == 1 else f"{choice.passed_over} configurations"
+    return f"{count} known not to run: {'; '.join(choice.objections)}"
+
+
+def repaired(choice: Choice) -> str:
+    """What was moved to make the configuration possible; empty where it was drawn so."""
+    return ", ".join(f"{name} from {before} to {after}" for name, (before, after) in choice.repaired.items())

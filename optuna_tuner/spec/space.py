@@ -2,21 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from decimal import Decimal
-from typing import TYPE_CHECKING, Annotated, Literal, Self, cast
+from typing import Annotated, Literal, Protocol, Self, cast
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from optuna_tuner.spec.misfits import Misfit, refuse
 from optuna_tuner.values import Params, Scalar
 
-if TYPE_CHECKING:  # optuna takes half a second to import; reading a study file needs none of it
-    from optuna.trial import BaseTrial
-
 STRICT = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 SMALLEST = -(2**63)  # what a database column holds
 LARGEST = 2**63 - 1
+
+
+class Suggesting(Protocol):
+    """What gives parameters their values: an Optuna trial, or a draw that only looks like one.
+
+    Optuna itself takes half a second to import; reading a study file needs none of it.
+    """
+
+    def suggest_int(self, name: str, low: int, high: int, *, step: int = 1, log: bool = False) -> int:
+        """Choose a whole number."""
+
+    def suggest_float(
+        self, name: str, low: float, high: float, *, step: float | None = None, log: bool = False
+    ) -> float:
+        """Choose a number."""
+
+    def suggest_categorical(
+        self, name: str, choices: Sequence[bool | int | float | str | None]
+    ) -> bool | int | float | str | None:
+        """Choose one of these."""
 
 
 def flag_name(written: str) -> str:
@@ -68,7 +85,7 @@ class Int(_Parameter):
         """What does not fit together in this parameter."""
         yield from _range_misfits(self.low, self.high, self.step if self.step != 1 else None, log=self.log)
 
-    def suggest(self, trial: BaseTrial, name: str) -> Scalar:
+    def suggest(self, trial: Suggesting, name: str) -> Scalar:
         """Let Optuna choose."""
         return trial.suggest_int(name, self.low, self.high, step=self.step, log=self.log)
 
@@ -76,9 +93,13 @@ class Int(_Parameter):
         """How many values it can take."""
         return (self.high - self.low) // self.step + 1
 
-    def values(self) -> tuple[Scalar, ...]:
+    def values(self) -> Sequence[Scalar]:
         """Every value that it can take."""
-        return tuple(range(self.low, self.high + 1, self.step))
+        return range(self.low, self.high + 1, self.step)
+
+    def nearest(self, number: float) -> Scalar:
+        """The value that it can take which is nearest to this number."""
+        return self.low + round((min(max(number, self.low), self.high) - self.low) / self.step) * self.step
 
     def takes(self, value: Scalar) -> bool:
         """Whether it can have this value."""
@@ -98,9 +119,13 @@ class Float(_Parameter):
         """What does not fit together in this parameter."""
         yield from _range_misfits(self.low, self.high, self.step, log=self.log)
 
-    def suggest(self, trial: BaseTrial, name: str) -> Scalar:
+    def suggest(self, trial: Suggesting, name: str) -> Scalar:
         """Let Optuna choose. With a step the number is as one writes it: 0.92, where Optuna has 0.9199999999999999."""
-        found = trial.suggest_float(name, self.low, self.high, step=self.step, log=self.log)
+        return self.nearest(trial.suggest_float(name, self.low, self.high, step=self.step, log=self.log))
+
+    def nearest(self, number: float) -> float:
+        """The value that it can take which is nearest to this number."""
+        found = min(max(number, self.low), self.high)
         if self.step is None:
             return found
         low, step = _exact(self.low), _exact(self.step)
@@ -112,7 +137,7 @@ class Float(_Parameter):
             return 1 if self.low == self.high else None
         return int((_exact(self.high) - _exact(self.low)) // _exact(self.step)) + 1
 
-    def values(self) -> tuple[Scalar, ...]:
+    def values(self) -> Sequence[Scalar]:
         """Every value that it can take. Raises ValueError where they cannot be counted."""
         size = self.size()
         if size is None:
@@ -143,7 +168,7 @@ class Choice(_Parameter):
             if value in self.choices[:index]:
                 yield Misfit(("choices", index), f"duplicate choice {value!r}")
 
-    def suggest(self, trial: BaseTrial, name: str) -> Scalar:
+    def suggest(self, trial: Suggesting, name: str) -> Scalar:
         """Let Optuna choose."""
         return cast("Scalar", trial.suggest_categorical(name, self.choices))
 
@@ -151,7 +176,7 @@ class Choice(_Parameter):
         """How many values it can take."""
         return len(self.choices)
 
-    def values(self) -> tuple[Scalar, ...]:
+    def values(self) -> Sequence[Scalar]:
         """Every value that it can take."""
         return self.choices
 
@@ -165,15 +190,15 @@ class Switch(_Parameter):
 
     type: Literal["switch"]
 
-    def suggest(self, trial: BaseTrial, name: str) -> Scalar:
+    def suggest(self, trial: Suggesting, name: str) -> Scalar:
         """Let Optuna choose."""
-        return trial.suggest_categorical(name, (False, True))
+        return cast("bool", trial.suggest_categorical(name, (False, True)))
 
     def size(self) -> int | None:
         """How many values it can take."""
         return 2
 
-    def values(self) -> tuple[Scalar, ...]:
+    def values(self) -> Sequence[Scalar]:
         """Every value that it can take."""
         return (False, True)
 
@@ -185,7 +210,7 @@ class Switch(_Parameter):
 Parameter = Annotated[Int | Float | Choice | Switch, Field(discriminator="type")]
 
 
-def suggest(space: Mapping[str, Parameter], trial: BaseTrial) -> Params:
+def suggest(space: Mapping[str, Parameter], trial: Suggesting) -> Params:
     """Sample one configuration; a parameter whose `when` does not hold is left to the engine's default."""
     chosen: dict[str, Scalar] = {}
     for name, parameter in space.items():

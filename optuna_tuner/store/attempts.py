@@ -18,7 +18,7 @@ from optuna_tuner.store.database import Database
 from optuna_tuner.store.ending import Ending, cancel, end
 from optuna_tuner.store.events import has, note
 from optuna_tuner.store.ids import new_id
-from optuna_tuner.store.records import AttemptRecord, AttemptState, EventKind, Outcome
+from optuna_tuner.store.records import AttemptRecord, AttemptState, Choice, EventKind, Outcome
 from optuna_tuner.store.tables import ATTEMPT
 from optuna_tuner.store.workers import BEAT_PATIENCE_S
 from optuna_tuner.values import Params, Phase
@@ -57,9 +57,9 @@ class Attempts:
         """
         return self._database.write(lambda connection: _asked_in_vain(connection, study_id, number))
 
-    def chosen(self, attempt_id: str, params: Params) -> bool:
-        """Keep the parameters that its trial was given; False when the attempt has ended or has no trial."""
-        return self._database.write(lambda connection: _chosen(connection, attempt_id, params))
+    def chosen(self, attempt_id: str, params: Params, choice: Choice | None = None) -> bool:
+        """Keep the parameters that its trial was given, and how; False when the attempt has ended or has no trial."""
+        return self._database.write(lambda connection: _chosen(connection, attempt_id, params, choice or Choice()))
 
     def enter(self, attempt_id: str, phase: Phase) -> bool:
         """Keep the phase; False when the attempt has ended. Raises StoreError after 10 s: it is only news."""
@@ -149,11 +149,12 @@ def _asked_in_vain(connection: Connection, study_id: str, number: int) -> Attemp
     return attempts_where(connection, ours)[0]
 
 
-def _chosen(connection: Connection, attempt_id: str, params: Params) -> bool:
+def _chosen(connection: Connection, attempt_id: str, params: Params, choice: Choice) -> bool:
     linked = ATTEMPT.c.number.is_not(None)
     won = move(connection, attempt_id, AttemptState.RUNNING, {"params": encode(params)}, linked)
     if won and not has(connection, attempt_id, EventKind.ASKED):  # else only the reply was lost
-        note(connection, attempt_id, EventKind.ASKED, number=attempt_of(connection, attempt_id).number)
+        number = attempt_of(connection, attempt_id).number
+        note(connection, attempt_id, EventKind.ASKED, number=number, **choice.parts)
     return won
 
 

@@ -8,7 +8,7 @@ from dataclasses import fields, is_dataclass
 from typing import Any
 
 from optuna_tuner.errors import StoreError
-from optuna_tuner.store.records import Outcome, Verdict
+from optuna_tuner.store.records import Choice, Outcome, Verdict
 from optuna_tuner.values import Cause, Handle, Json, Load, LoadKind, Measurement, Params, Phase, Request, Slot
 
 
@@ -34,6 +34,13 @@ def decode_data(text: str) -> Mapping[str, Json]:
     """What an event carries."""
     data: dict[str, Json] = json.loads(text)
     return data
+
+
+def decode_choice(data: Mapping[str, Json]) -> Choice:
+    """Inverse of `encode`, in the data of an event; older events have none."""
+    raw: dict[str, Any] = {name: data[name] for name in ("passed_over", "objections", "repaired") if name in data}
+    moves = {name: (before, after) for name, (before, after) in raw.get("repaired", {}).items()}
+    return Choice(passed_over=raw.get("passed_over", 0), objections=tuple(raw.get("objections", ())), repaired=moves)
 
 
 def decode_params(text: str) -> Params:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 
 from sqlalchemy import Connection, insert, select
 
-from optuna_tuner.store.codec import decode_data, encode
+from optuna_tuner.store.codec import decode_choice, decode_data, encode
 from optuna_tuner.store.database import Database
 from optuna_tuner.store.ids import new_id
-from optuna_tuner.store.records import EventKind, EventRecord
-from optuna_tuner.store.tables import EVENT
-from optuna_tuner.values import Scalar
+from optuna_tuner.store.records import Choice, EventKind, EventRecord
+from optuna_tuner.store.tables import ATTEMPT, EVENT
 
 
 class Events:
@@ -35,6 +35,14 @@ class Events:
             for row in rows
         )
 
+    def choices(self, study_id: str) -> Mapping[str, Choice]:
+        """How the attempts of a study got their parameters, by attempt, where there is something to tell."""
+        asked = (ATTEMPT.c.study_id == study_id) & (EVENT.c.kind == EventKind.ASKED.value)
+        query = select(EVENT.c.attempt_id, EVENT.c.data).join(ATTEMPT, ATTEMPT.c.id == EVENT.c.attempt_id).where(asked)
+        rows = self._database.read(lambda connection: connection.execute(query).all())
+        found = {attempt_id: decode_choice(decode_data(data)) for attempt_id, data in rows}
+        return {attempt_id: choice for attempt_id, choice in found.items() if choice != Choice()}
+
 
 def has(connection: Connection, attempt_id: str, kind: EventKind) -> bool:
     """Whether the attempt's history has a line of that kind."""
@@ -42,7 +50,7 @@ def has(connection: Connection, attempt_id: str, kind: EventKind) -> bool:
     return connection.scalar(lines) is not None
 
 
-def note(connection: Connection, attempt_id: str, kind: EventKind, **data: Scalar | None) -> None:
+def note(connection: Connection, attempt_id: str, kind: EventKind, **data: object) -> None:
     """Add one line, in the caller's transaction."""
     connection.execute(
         insert(EVENT).values(

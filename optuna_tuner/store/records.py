@@ -61,6 +61,33 @@ class Outcome:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Choice:
+    """What happened before a trial got its parameters.
+
+    Attributes:
+        passed_over: how many configurations were drawn and left, since it is known that they cannot run.
+        objections: why, the first ones, each once.
+        repaired: the parameter that was moved to make a configuration possible: from which value, to which.
+
+    """
+
+    passed_over: int = 0
+    objections: tuple[str, ...] = ()
+    repaired: Mapping[str, tuple[Scalar, Scalar]] = field(default_factory=dict)
+
+    @property
+    def parts(self) -> Mapping[str, Json]:
+        """What there is to tell, by name, as JSON has it; empty where nothing happened."""
+        moves: dict[str, Json] = {name: list(move) for name, move in self.repaired.items()}
+        told: dict[str, Json] = {
+            "passed_over": self.passed_over,
+            "objections": list(self.objections),
+            "repaired": moves,
+        }
+        return {name: part for name, part in told.items() if part}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StudyRecord:
     """One study: what was asked for, and what is wanted now."""
 

@@ -18,9 +18,11 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 from optuna_tuner.errors import ConflictError, StoppedError
 from optuna_tuner.spec.space import named_in, suggest
 from optuna_tuner.spec.study import StudySpec
-from optuna_tuner.store.records import AttemptRecord, Outcome, StudyRecord, Verdict
+from optuna_tuner.store.records import AttemptRecord, Choice, Outcome, StudyRecord, Verdict
 from optuna_tuner.store.store import Store
 from optuna_tuner.tuning.journal import Journal
+from optuna_tuner.tuning.objections import NOTHING_KNOWN, Objection
+from optuna_tuner.tuning.redrawing import Redrawing
 from optuna_tuner.tuning.samplers import Repeated, make_pruner, make_sampler
 from optuna_tuner.tuning.trial import GiveUp
 from optuna_tuner.tuning.verdict import score
@@ -59,11 +61,16 @@ def _ensure(store: Store, spec: StudySpec) -> None:
 
 
 class History:
-    """The Optuna study of one worker's study. Its trials and our attempts that were asked for correspond one to one."""
+    """The Optuna study of one worker's study. Its trials and the attempts that were asked for correspond one to one."""
 
-    def __init__(self, store: Store, record: StudyRecord, spec: StudySpec) -> None:
-        """Read it. Who made our study may have died before it made Optuna's: then it is made now."""
-        self._store, self._study_id, self._spec = store, record.id, spec
+    def __init__(
+        self, store: Store, record: StudyRecord, spec: StudySpec, objection: Objection = NOTHING_KNOWN
+    ) -> None:
+        """Read it. Who made our study may have died before it made Optuna's: then it is made now.
+
+        `objection` is what is known against configurations: the sampler keeps away from them.
+        """
+        self._store, self._study_id, self._spec, self._objection = store, record.id, spec, objection
         ensure_optuna_study(store, spec)
         self._study = store.weathered(self._load)
 
@@ -88,10 +95,13 @@ class History:
         """First linked, then suggested: whatever is cut off leaves a trial without parameters, for the next to take."""
         trial = self._linked(attempt)
         params = self._suggested(trial, attempt.params)
+        choice = self._choice()
+        for name, part in choice.parts.items():
+            trial.set_user_attr(name, part)
         earlier = self._asked_before(attempt)
         if earlier is not None:
             trial.set_user_attr("retry_of", earlier)
-        if not self._store.attempts.chosen(attempt.id, params):
+        if not self._store.attempts.chosen(attempt.id, params, choice):
             raise _ended_meanwhile()
         return trial, params
 
@@ -133,7 +143,9 @@ class History:
         return Trial(self._study, trial._trial_id)  # noqa: SLF001  Optuna has no public way from a number to a live trial
 
     def _sampler(self, attempt: AttemptRecord, number: int) -> BaseSampler:
-        return make_sampler(self._spec, number) if attempt.params is None else Repeated(attempt.params)
+        if attempt.params is not None:
+            return Repeated(attempt.params)
+        return make_sampler(self._spec, number, self._objection)
 
     def _suggested(self, trial: Trial, given: Params | None) -> Params:
         """The sampler's choice; where parameters are given, the trial gets those and no others."""
@@ -144,6 +156,11 @@ class History:
         # What counts is what the history holds: Optuna keeps the first value silently, where the commit of an earlier
         # call of ours was on its way when the line was cut.
         return suggest(self._spec.space, Trial(self._study, trial._trial_id))  # noqa: SLF001  as above
+
+    def _choice(self) -> Choice:
+        """How the sampler came to the parameters that it gave last."""
+        sampler = self._study.sampler
+        return sampler.choice if isinstance(sampler, Redrawing) else Choice()
 
     def _asked_before(self, attempt: AttemptRecord) -> int | None:
         """The trial that has these parameters; a try that ended before it was asked has none."""

@@ -24,6 +24,21 @@ def first_of(*objections: Objection) -> Objection:
     return ask
 
 
+NOTHING_KNOWN: Objection = first_of()
+
+
+def remembered(objection: Objection) -> Objection:
+    """The same, asked once of each configuration; for what does not change while a worker lives."""
+    known: dict[str, str | None] = {}
+
+    def ask(params: Params) -> str | None:
+        if params.key not in known:
+            known[params.key] = objection(params)
+        return known[params.key]
+
+    return ask
+
+
 def study_rules(spec: StudySpec) -> Objection:
     """The rules that the user wrote."""
 

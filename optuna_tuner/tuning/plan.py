@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 
-import optuna
-
-from optuna_tuner.spec.space import suggest
 from optuna_tuner.spec.study import StudySpec
 from optuna_tuner.tuning.flag_warnings import flag_warnings
-from optuna_tuner.tuning.grid import trials_of
+from optuna_tuner.tuning.foreseen import ANY_SLOT, random_configurations, refusal_warnings
+from optuna_tuner.tuning.grid import left_out, trials_of
+from optuna_tuner.tuning.objections import known_bad
 from optuna_tuner.tuning.setting import Parts
 from optuna_tuner.values import Model, Params, Request, Slot
 
@@ -25,6 +25,7 @@ class Plan:
     spec: StudySpec
     launches: tuple[Request, ...]  # the baseline, if there is one, what is tried first, then sampled examples
     space_size: float  # configurations; conditions and rules make it smaller; infinite with a continuous parameter
+    left_out: int  # configurations of a grid that are known not to run, as far as the budget reaches
     trials: int
     at_most_s: float  # by the study's limits, one trial after another
     estimate_s: float | None
@@ -34,31 +35,27 @@ class Plan:
 
 def plan(spec: StudySpec, parts: Parts, model: Model, slots: Sequence[Slot], estimate_s: float | None = None) -> Plan:
     """Render the baseline, what is tried first, and sampled examples on the first slot, and add up the limits. Pure."""
-    chosen = [*[Params()] * spec.baseline, *spec.first_params, *_examples(spec)]
+    objection = known_bad(spec, parts.engine, model, slots[0])
+    examples = islice(random_configurations(spec, objection), EXAMPLES)
+    chosen = [*[Params()] * spec.baseline, *spec.first_params, *examples]
     labels = {"study": "(study)", "attempt": "(attempt)", "worker": "(worker)"}
     launches = tuple(
         parts.deployer.render(parts.engine.render(model, params, slots[0]), f"example-{place}", labels, slots[0])
         for place, params in enumerate(chosen)
     )
-    limits, trials = spec.limits, trials_of(spec)
+    everywhere = known_bad(spec, parts.engine, model, ANY_SLOT)
+    limits, trials = spec.limits, trials_of(spec, everywhere)
     return Plan(
         spec=spec,
         launches=launches,
         space_size=math.prod(parameter.size() or math.inf for parameter in spec.space.values()),
+        left_out=left_out(spec, everywhere),
         trials=trials,
         at_most_s=trials * (limits.startup_s + limits.warm_up_s + limits.benchmark_s + limits.teardown_s),
         estimate_s=estimate_s,
         slots=tuple(slots),
-        warnings=_warnings(spec, parts),
+        warnings=(*_warnings(spec, parts), *refusal_warnings(spec, objection)),
     )
-
-
-def _examples(spec: StudySpec) -> list[Params]:
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    study = optuna.create_study(
-        sampler=optuna.samplers.RandomSampler(seed=0), directions=[each.direction for each in spec.goals.objectives]
-    )
-    return [suggest(spec.space, study.ask()) for _ in range(EXAMPLES)]
 
 
 def _warnings(spec: StudySpec, parts: Parts) -> tuple[str, ...]:

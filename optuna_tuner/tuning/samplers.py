@@ -14,36 +14,46 @@ from optuna.trial import FrozenTrial
 from optuna_tuner.spec.space import Choice, Parameter, Switch, shell_word
 from optuna_tuner.spec.study import Pruner, StudySpec
 from optuna_tuner.tuning.grid import Grid
+from optuna_tuner.tuning.objections import NOTHING_KNOWN, Objection
 from optuna_tuner.tuning.one_by_one import OneByOne
+from optuna_tuner.tuning.redrawing import Redrawing
 from optuna_tuner.values import Params, Scalar
 
+CANDIDATES = 24  # of which TPE takes the best: Optuna's default
 
-def make_sampler(spec: StudySpec, number: int) -> BaseSampler:
-    """The sampler that the study asks for, for the trial of this number.
+
+def make_sampler(spec: StudySpec, number: int, objection: Objection = NOTHING_KNOWN) -> BaseSampler:
+    """The sampler that the study asks for, for the trial of this number; it keeps away from what is objected to.
 
     A seed gives each trial a random stream of its own: two workers with one stream would choose the same parameters,
     and a resumed study would choose them again.
 
+
+    TPE takes the best of several draws, which may lie where it was never told that nothing can run. Where that was
+    passed over some times, it draws again without choosing: what is like its good trials, which could run.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # known: our Optuna is pinned below 6
-        return _sampler(spec, _seed(spec.sampler.seed, number))
+        if spec.sampler.kind == "grid":
+            return Grid(spec.space, objection)
+        seed = spec.sampler.seed
+        base = _base(spec, _seed(seed, f"{number}"), CANDIDATES)
+        loose = _base(spec, _seed(seed, f"{number} again"), 1)
+        return Redrawing(base, loose, spec.space, objection)
 
 
-def _sampler(spec: StudySpec, seed: int | None) -> BaseSampler:
+def _base(spec: StudySpec, seed: int | None, candidates: int) -> BaseSampler:
     match spec.sampler.kind:
         case "random":
             return optuna.samplers.RandomSampler(seed=seed)
         case "nsga2":
             return optuna.samplers.NSGAIISampler(seed=seed)
-        case "grid":
-            return Grid(spec.space)
-        case "tpe":
-            return JointTpe(spec, seed)
+        case _:
+            return JointTpe(spec, seed, candidates)
 
 
-def _seed(seed: int | None, number: int) -> int | None:
-    return None if seed is None else zlib.crc32(f"{seed} {number}".encode())
+def _seed(seed: int | None, stream: str) -> int | None:
+    return None if seed is None else zlib.crc32(f"{seed} {stream}".encode())
 
 
 class JointTpe(optuna.samplers.TPESampler):
@@ -54,9 +64,10 @@ class JointTpe(optuna.samplers.TPESampler):
     tried first, would part them from all others for ever. Here the space says which belong together.
     """
 
-    def __init__(self, spec: StudySpec, seed: int | None) -> None:
+    def __init__(self, spec: StudySpec, seed: int | None, candidates: int) -> None:
         super().__init__(
             seed=seed,
+            n_ei_candidates=candidates,
             n_startup_trials=spec.sampler.startup_trials,
             multivariate=True,
             constant_liar=True,

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import cast
 
-from optuna_tuner.contracts import Benchmark, Deployer, Engine, Kinds, Plugin
+from optuna_tuner.contracts import Benchmark, Deployer, Engine, Kinds
+from optuna_tuner.plugins import make
 from optuna_tuner.spec.study import Part, StudySpec
 from optuna_tuner.store.store import Store
 from optuna_tuner.values import Model, Slot
@@ -23,9 +24,9 @@ class Parts:
 def assemble(spec: StudySpec, kinds: Kinds) -> Parts:
     """Make the study's plugins. Raises UnknownPluginError where a kind is not installed on this machine."""
     return Parts(
-        engine=cast("Engine", _make(kinds, "engines", spec.engine)),
-        deployer=cast("Deployer", _make(kinds, "deployers", spec.deployer)),
-        benchmark=cast("Benchmark", _make(kinds, "benchmarks", spec.benchmark)),
+        engine=cast("Engine", make(kinds, "engines", spec.engine)),
+        deployer=cast("Deployer", make(kinds, "deployers", spec.deployer)),
+        benchmark=cast("Benchmark", make(kinds, "benchmarks", spec.benchmark)),
     )
 
 
@@ -35,12 +36,7 @@ def make_deployer(store: Store, kinds: Kinds, study_id: str, kind: str) -> Deplo
     Raises UnknownPluginError where it is not installed, and ValueError where it cannot do without options.
     """
     part = StudySpec.model_validate_json(store.studies.by_id(study_id).spec_json).deployer
-    return cast("Deployer", _make(kinds, "deployers", part if part.kind == kind else Part(kind=kind)))
-
-
-def _make(kinds: Kinds, group: str, part: Part) -> Plugin:
-    plugin = kinds.plugin(group, part.kind)
-    return plugin(plugin.Options.model_validate(dict(part.options)))
+    return cast("Deployer", make(kinds, "deployers", part if part.kind == kind else Part(kind=kind)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

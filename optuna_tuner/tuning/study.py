@@ -2,28 +2,34 @@
 
 from __future__ import annotations
 
+from optuna_tuner.contracts import Kinds
 from optuna_tuner.errors import ConflictError
+from optuna_tuner.plugins import InstalledKinds
 from optuna_tuner.spec.study import StudySpec
 from optuna_tuner.store.records import Desired, StudyRecord
 from optuna_tuner.store.store import Store
+from optuna_tuner.tuning.foreseen import anywhere
 from optuna_tuner.tuning.grid import trials_of
 from optuna_tuner.tuning.history import ensure_optuna_study, optuna_study_exists
 
+KINDS = InstalledKinds()
 
-def create_or_resume(store: Store, spec: StudySpec) -> StudyRecord:
+
+def create_or_resume(store: Store, spec: StudySpec, kinds: Kinds = KINDS) -> StudyRecord:
     """The study of this name, new or as it was left; its budget and limits become those of the file.
 
     Raises ConflictError where the name belongs to a study whose space, goals, engine, model or benchmark differ, or
     to a study that Optuna knows and we do not.
     """
-    record = _known(store, spec.name) or _made(store, spec)
+    trials = trials_of(spec, anywhere(spec, kinds))
+    record = _known(store, spec.name) or _made(store, spec, trials)
     if record.space_hash != spec.space_hash():
         raise ConflictError(
             f'study "{spec.name}" exists with another space, goals, engine, model or benchmark: '
             "its trials cannot be compared with the new ones; give the changed study a new name"
         )
     store.studies.set_spec(record.id, spec.model_dump_json())
-    store.studies.set_budget(record.id, trials_of(spec))
+    store.studies.set_budget(record.id, trials)
     store.studies.want(record.id, Desired.RUN)
     ensure_optuna_study(store, spec)
     return store.studies.by_id(record.id)
@@ -33,7 +39,7 @@ def _known(store: Store, name: str) -> StudyRecord | None:
     return next((each for each in store.studies.all() if each.name == name), None)
 
 
-def _made(store: Store, spec: StudySpec) -> StudyRecord:
+def _made(store: Store, spec: StudySpec, trials: int) -> StudyRecord:
     """A new study, or the one of this name that somebody else made in the same moment."""
     strange = optuna_study_exists(store, spec.name)
     if strange and not _known(store, spec.name):  # ours are made before Optuna's: this one has none of ours
@@ -43,7 +49,7 @@ def _made(store: Store, spec: StudySpec) -> StudyRecord:
         )
     try:
         return store.studies.add(
-            name=spec.name, spec_json=spec.model_dump_json(), space_hash=spec.space_hash(), budget=trials_of(spec)
+            name=spec.name, spec_json=spec.model_dump_json(), space_hash=spec.space_hash(), budget=trials
         )
     except ConflictError:
         return store.studies.get(spec.name)

@@ -18,6 +18,7 @@ from optuna_tuner.tuning.heart import Heart
 from optuna_tuner.tuning.history import History
 from optuna_tuner.tuning.journal import Journal
 from optuna_tuner.tuning.lookout import Lookout
+from optuna_tuner.tuning.objections import known_bad, remembered
 from optuna_tuner.tuning.reaper import Reaper
 from optuna_tuner.tuning.setting import Setting
 from optuna_tuner.tuning.trial import outcome_of_trial
@@ -45,7 +46,8 @@ class Worker:
     def __init__(self, setting: Setting, record: StudyRecord, reaper: Reaper, deadline: Deadline) -> None:
         self._setting, self._reaper, self._deadline = setting, reaper, deadline
         self._store: Store = setting.store
-        self._history = History(setting.store, record, setting.spec)
+        objection = known_bad(setting.spec, setting.parts.engine, setting.model, setting.slot)
+        self._history = History(setting.store, record, setting.spec, remembered(objection))
         self._gpu_time = GpuTime(setting.store, setting.study_id)
         self._lookout = Lookout(setting.store, reaper)
         self.heart = Heart(setting.store, setting.worker_id, setting.spec.limits.lease_s)

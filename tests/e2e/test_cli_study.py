@@ -44,7 +44,10 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "budget": {"trials": 1},
     }
     long: dict[str, object] = {"budget": {"trials": 500}}
-    for name, change in {"fake": STUDY, "crash": crash, "long": long}.items():
+    ruled: dict[str, object] = {"rules": [{"forbid": "ttft_ms > 3", "because": "too slow"}]}
+    hopeless: dict[str, object] = {"rules": [{"forbid": "ttft_ms > 0"}]}
+    changes = {"fake": STUDY, "crash": crash, "long": long, "ruled": ruled, "hopeless": hopeless}
+    for name, change in changes.items():
         study = STUDY | {"name": name} | change
         (folder / f"{name}.yaml").write_text(yaml.safe_dump(study))
     return folder
@@ -133,6 +136,26 @@ def test_a_trial_is_shown_with_its_log_and_its_files(optuna_tuner: Run, place: P
     assert folder.startswith(str(place / "home"))
     assert Path(folder).is_dir()
     assert "fake: ready" in optuna_tuner("logs", "fake study", "1").stdout
+
+
+def test_what_a_rule_forbids_costs_no_trial_and_is_told_with_the_trial_that_came_instead(optuna_tuner: Run) -> None:
+    assert optuna_tuner("run", "ruled.yaml").returncode == 0
+    study = json.loads(optuna_tuner("results", "ruled", "--format", "json").stdout)
+    assert [trial["cause"] for trial in study["trials"]] == [None] * 3
+    assert all(trial["params"]["ttft_ms"] <= 3 for trial in study["trials"][1:])
+    told = next(trial for trial in study["trials"] if trial["choice"])
+    assert told["choice"]["objections"] == ["rule: ttft_ms > 3 (too slow)"]
+    shown = optuna_tuner("show", "ruled", str(told["number"])).stdout
+    assert "known not to run: rule: ttft_ms > 3 (too slow)" in shown
+
+
+def test_a_study_of_which_everything_is_forbidden_is_warned_of_and_ends_with_its_reason(optuna_tuner: Run) -> None:
+    warning = "200 of 200 random configurations are known not to run"
+    assert warning in optuna_tuner("validate", "hopeless.yaml").stderr.replace("\n", " ")
+    assert warning in optuna_tuner("plan", "hopeless.yaml").stderr.replace("\n", " ")
+    optuna_tuner("run", "hopeless.yaml")
+    study = json.loads(optuna_tuner("results", "hopeless", "--format", "json").stdout)
+    assert [trial["cause"] for trial in study["trials"]] == [None, "rejected", "rejected"]
 
 
 def test_a_study_without_anything_feasible_ends_with_1_and_says_why(optuna_tuner: Run) -> None:

@@ -11,11 +11,13 @@ import optuna
 import pytest
 from sqlalchemy.exc import OperationalError
 
-from optuna_tuner.spec.study import Pruner, StudySpec
-from optuna_tuner.store.records import AttemptRecord, Outcome, StudyRecord, Verdict, WorkerRecord
+from optuna_tuner.results.reading import read_study
+from optuna_tuner.spec.study import Pruner, Rule, StudySpec
+from optuna_tuner.store.records import AttemptRecord, Choice, Outcome, StudyRecord, Verdict, WorkerRecord
 from optuna_tuner.store.store import Store
 from optuna_tuner.tuning.history import History
 from optuna_tuner.tuning.journal import Journal
+from optuna_tuner.tuning.objections import study_rules
 from optuna_tuner.tuning.study import create_or_resume
 from optuna_tuner.values import Cause, Load, Measurement, Params, Slot
 
@@ -144,6 +146,49 @@ def test_the_same_parameters_are_tried_again_as_a_trial_of_their_own(
     assert (failed.state.name, running.state.name) == ("FAIL", "RUNNING")
     assert (running.params, running.user_attrs["retry_of"]) == (failed.params, 1)
     assert store.studies.by_id(record.id).reserved == 2
+
+
+def not_above_three(params: Params) -> str | None:
+    return f"a is {params.flags['a']}" if int(params.flags["a"]) > 3 else None
+
+
+def test_what_was_passed_over_is_kept_once_with_the_trial(
+    store: Store, record: StudyRecord, me: WorkerRecord, claim: Callable[[], AttemptRecord]
+) -> None:
+    spec = SPEC.model_copy(update={"sampler": SPEC.sampler.model_copy(update={"kind": "random", "seed": 1})})
+    history = History(store, record, spec, not_above_three)
+    store.attempts.end(claim().id, me.id, LOST, retry=False)  # the baseline
+    for _ in range(4):
+        attempt = claim()
+        _, params = history.ask(attempt)
+        assert int(params.flags["a"]) <= 3
+        assert History(store, record, spec, not_above_three).ask(attempt)[1] == params  # its reply was lost
+        store.attempts.end(attempt.id, me.id, GOOD, retry=False)
+    history.tell()
+    choices = store.events.choices(record.id)
+    assert choices
+    for trial in read_study(store, record).trials:
+        told = trials(store)[trial.number].user_attrs if trial.number is not None else {}
+        assert trial.choice == choices.get(trial.attempt_id, Choice())
+        assert told.get("passed_over", 0) == trial.choice.passed_over
+        assert tuple(told.get("objections", ())) == trial.choice.objections
+
+
+def test_a_repaired_configuration_says_from_what_to_what_and_optuna_holds_what_was_launched(
+    store: Store, record: StudyRecord, me: WorkerRecord, claim: Callable[[], AttemptRecord]
+) -> None:
+    wide = {"a": {"type": "int", "low": 1, "high": 10}, "b": {"type": "int", "low": 1, "high": 10**6}}
+    spec = StudySpec.model_validate(SPEC.model_dump() | {"space": wide, "sampler": {"seed": 1}})
+    history = History(store, record, spec, study_rules(spec.model_copy(update={"rules": (Rule(forbid="b > a"),)})))
+    store.attempts.end(claim().id, me.id, LOST, retry=False)  # the baseline
+    attempt = claim()
+    _, params = history.ask(attempt)
+    trial, choice = trials(store)[-1], store.events.choices(record.id)[attempt.id]
+    assert trial.params == params.flags
+    assert trial.params["b"] == trial.params["a"]
+    assert choice.repaired["b"][1] == trial.params["b"] < choice.repaired["b"][0]
+    assert trial.user_attrs["repaired"] == {"b": list(choice.repaired["b"])}
+    assert trial.user_attrs["passed_over"] == choice.passed_over
 
 
 def test_a_trial_that_a_user_failed_in_the_dashboard_stays_failed(

@@ -8,7 +8,7 @@ from optuna_tuner.results.dashboard.markdown import code, page, plain, section, 
 from optuna_tuner.results.diff import flag_changes
 from optuna_tuner.results.trials import TrialView
 from optuna_tuner.results.views import StudyView
-from optuna_tuner.results.wording import measured, number, percent, span
+from optuna_tuner.results.wording import measured, number, passed_over, percent, repaired, span
 from optuna_tuner.values import Measurement, Scalar
 
 FOOTER = "*Written by optuna-tuner, and kept up to date. Delete this line to keep your own text.*"
@@ -105,6 +105,8 @@ def trial_note(study: StudyView, trial: TrialView) -> str:
         headline,
         plain(trial.advice),
         code(trial.reason[-LONGEST_REASON:]) if trial.reason else "",
+        section("Passed over", plain(passed_over(trial.choice))),
+        section("Repaired", plain(repaired(trial.choice))),
         section("Constraints", _constraints(trial)),
         section("Load levels", _levels(study, trial)),
         section("Phases", phases),

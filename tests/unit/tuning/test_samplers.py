@@ -6,6 +6,7 @@ import pytest
 from optuna_tuner.spec.space import named_in, suggest
 from optuna_tuner.spec.study import StudySpec
 from optuna_tuner.tuning.grid import trials_of
+from optuna_tuner.tuning.redrawing import Redrawing
 from optuna_tuner.tuning.samplers import Repeated, make_pruner, make_sampler
 from optuna_tuner.values import Params, Scalar
 
@@ -95,7 +96,9 @@ def test_tpe_draws_jointly_though_some_trials_have_few_parameters() -> None:
         study.sampler = Repeated(Params(flags=few))
         trial = study.ask()
         study.tell(trial, 1.0 if suggest(named_in(study_spec.space, Params(flags=few)), trial).flags == few else -1.0)
-    study.sampler = make_sampler(study_spec, 4)
+    sampler = make_sampler(study_spec, 4)
+    assert isinstance(sampler, Redrawing)
+    study.sampler = sampler._base
     drawn = study.ask()
     assert drawn.relative_params.keys() == {"a", "b", "c"}
     assert suggest(study_spec.space, drawn).flags["a"] == drawn.relative_params["a"]
