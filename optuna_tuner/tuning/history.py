@@ -18,6 +18,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 from optuna_tuner.errors import ConflictError, StoppedError
 from optuna_tuner.spec.space import named_in, suggest
 from optuna_tuner.spec.study import StudySpec
+from optuna_tuner.store.codec import decode_choice
 from optuna_tuner.store.records import AttemptRecord, Choice, Outcome, StudyRecord, Verdict
 from optuna_tuner.store.store import Store
 from optuna_tuner.tuning.journal import Journal
@@ -95,9 +96,9 @@ class History:
         """First linked, then suggested: whatever is cut off leaves a trial without parameters, for the next to take."""
         trial = self._linked(attempt)
         params = self._suggested(trial, attempt.params)
-        choice = self._choice()
-        for name, part in choice.parts.items():
+        for name, part in self._choice().parts.items():
             trial.set_user_attr(name, part)
+        choice = decode_choice(trial.user_attrs)  # an earlier call whose reply was lost may have made it
         earlier = self._asked_before(attempt)
         if earlier is not None:
             trial.set_user_attr("retry_of", earlier)
