@@ -21,9 +21,9 @@ from optuna_tuner.cli.command import Command, Group
 from optuna_tuner.cli.plugin_list import Listed, Option, options_of, plugin_list
 from optuna_tuner.engines.known_rules import KnownRule, RuleBook, findings, rule_book
 from optuna_tuner.engines.known_values import FACTS
-from optuna_tuner.metrics import DISTRIBUTIONS, SCALARS, STATISTICS, Meaning
+from optuna_tuner.metrics import DISTRIBUTIONS, QUALITY, SCALARS, STATISTICS, Meaning
 from optuna_tuner.plugins import InstalledKinds
-from optuna_tuner.spec import goals, space, study
+from optuna_tuner.spec import goals, quality, space, study
 from optuna_tuner.spec.json_schema import study_schema
 from optuna_tuner.spec.presets import preset_text
 from optuna_tuner.values import Blame, Cause
@@ -44,9 +44,9 @@ refused, and so is a file above 1 MB. `on`, `off`, `yes` and `no` are text; only
   and checks every file whose first line is `# yaml-language-server: $schema=study.schema.json`.
 
 When a study is resumed, `description`, `tags`, `deployer`, `sampler`, `pruner`, `budget`, `limits`, `baseline` and
-`first` may change. A change of `model`, `engine`, `benchmark`, `space`, `rules` (their conditions) or `goals` asks
-another question, whose answers cannot be compared with the old ones: that is a conflict, and the file needs a new
-`name`."""
+`first` may change. A change of `model`, `engine`, `benchmark`, `space`, `rules` (their conditions), `goals` or
+`quality` asks another question, whose answers cannot be compared with the old ones: that is a conflict, and the file
+needs a new `name`."""
 
 SPACE = """\
 A mapping from flags to what is sampled. A flag may be written as the engine's own help writes it (`--max-num-seqs`,
@@ -81,6 +81,12 @@ GOALS_TEXT = """\
 Metrics are listed in [metrics](metrics.md). How several load levels become one score is told in
 [how a trial is scored](../explanation/how-a-trial-is-scored.md)."""
 
+QUALITY_TEXT = """\
+What the two figures are, and what a study with such flags looks like: [guard the answers](../how-to/guard-quality.md).
+Needs the baseline. A study with this section claims no other trial until the baseline has given its answers; a baseline
+that fails before ends the study, with its cause. Which flags are known to change the answers, or what clients are
+promised: `optuna-tuner catalog show`."""
+
 CLI = """\
 Data go to stdout, progress and notes to stderr, so that `optuna-tuner best my-study -o json | jq` works. Colours are
 for terminals only; `NO_COLOR` or `--no-color` turns them off. Every command has `--help` with an example.
@@ -106,6 +112,12 @@ SCALARS_TEXT = """\
 ## One value for a load level
 
 Throughputs and rates are divided by `duration_s`."""
+
+QUALITY_METRICS_TEXT = """\
+## Of a trial's answers
+
+In a study with the section [`quality`](study-file.md#quality), of trials that were asked. They are no goals: the
+section has bounds of its own. How they are used: [guard the answers](../how-to/guard-quality.md)."""
 
 ERRORS_TEXT = """\
 What this package raises on purpose. From Python, `except optuna_tuner.errors.TunerError` catches all of it; on the
@@ -265,6 +277,7 @@ def _study_file() -> Iterator[str]:
     yield from _section("goals.objectives", goals.Objective, "###")
     yield from _section("goals.constraints", goals.Constraint, "###")
     yield from _section("goals.request_slo", goals.RequestSloSpec, "###")
+    yield from (*_section("quality", quality.Quality), QUALITY_TEXT)
     for name, model in _ENDS.items():
         yield from _section(name, model)
 
@@ -328,6 +341,8 @@ def _metrics() -> Iterator[str]:
     yield _meanings(DISTRIBUTIONS)
     yield SCALARS_TEXT
     yield _meanings(SCALARS)
+    yield QUALITY_METRICS_TEXT
+    yield _meanings(QUALITY)
 
 
 def _meanings(meanings: Mapping[str, Meaning]) -> str:

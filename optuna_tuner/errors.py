@@ -15,7 +15,8 @@ TunerError
    │  ├─ RejectedError       known bad before any deployment
    │  ├─ ServerCrashedError  exited before or while it was measured
    │  ├─ NotReadyError       alive, silent, out of time
-   │  └─ DegradedError       answers, but fails a share of requests above the limit
+   │  ├─ DegradedError       answers, but fails a share of requests above the limit
+   │  └─ DriftedError        answers otherwise than the engine's default, by more than the study allows
    └─ InfrastructureError    the machine's fault: told FAIL, tried again
       ├─ DeployerError       the server could not be started, or its node is gone
       └─ BenchmarkError      the client could not run, or its report cannot be believed
@@ -147,6 +148,12 @@ class DegradedError(InfeasibleError):
     """The server answers, but too many requests fail."""
 
     default_cause = Cause.DEGRADED
+
+
+class DriftedError(InfeasibleError):
+    """Its answers differ from those of the engine's default by more than the study allows."""
+
+    default_cause = Cause.QUALITY
 
 
 class InfrastructureError(TrialError):

@@ -45,6 +45,22 @@ SCALARS: Mapping[str, Meaning] = {
     "duration_s": Meaning(unit="s", better="lower", text="From the first request's start to the last one's end."),
 }
 
+QUALITY: Mapping[str, Meaning] = {  # of a trial, not of a load level: no benchmark delivers them
+    "quality_agreement": Meaning(
+        unit="1",
+        better="higher",
+        text="Agreement with the default's answers, 0 to 1: for each prompt, what both answers have in common from the "
+        "start / the longer one's length, in tokens where both servers give them, else in words; the mean over the "
+        "prompts.",
+    ),
+    "quality_logprob_drift": Meaning(
+        unit="nat/token",
+        better="lower",
+        text="Mean absolute difference to the default's log-probabilities, over the tokens that both answers have in "
+        "common from the start; the mean over the prompts that have such tokens.",
+    ),
+}
+
 METRICS: Mapping[str, Meaning] = {
     **{f"{name}.{statistic}": meaning for name, meaning in DISTRIBUTIONS.items() for statistic in STATISTICS},
     **SCALARS,

@@ -31,6 +31,7 @@ class Cause(StrEnum):
     NOT_READY = "not_ready"
     DEGRADED = "degraded"
     SLO = "slo"
+    QUALITY = "quality"
     REJECTED = "rejected"
     PRUNED = "pruned"
     DEVICE_BUSY = "device_busy"
@@ -73,6 +74,10 @@ _MEANING: Mapping[Cause, tuple[Blame, str]] = {
     Cause.NOT_READY: (Blame.CONFIGURATION, "The server did not answer in time: raise limits.startup_s if it compiles."),
     Cause.DEGRADED: (Blame.CONFIGURATION, "Too many requests failed under this load."),
     Cause.SLO: (Blame.CONFIGURATION, "It ran, but broke a constraint of the goals at every load level."),
+    Cause.QUALITY: (
+        Blame.CONFIGURATION,
+        "Its answers drift too far from the default's: keep these flags as they are, or allow more drift in `quality`.",
+    ),
     Cause.REJECTED: (Blame.CONFIGURATION, "A rule knew it to be wrong; nothing was launched."),
     Cause.PRUNED: (Blame.CONFIGURATION, "The pruner gave it up: it was behind the trials before it."),
     Cause.DEVICE_BUSY: (Blame.MACHINE, "Another process holds the device's memory: free it."),
@@ -102,6 +107,7 @@ class Phase(StrEnum):
     QUEUE = "queue"
     START_UP = "start_up"
     WARM_UP = "warm_up"
+    QUALITY = "quality"
     BENCHMARK = "benchmark"
     TEARDOWN = "teardown"
 
@@ -246,3 +252,39 @@ class RequestSlo:
     ttft_ms: float | None = None
     tpot_ms: float | None = None
     e2e_latency_ms: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """What a server said to one prompt. Tokens and their log-probabilities (in nats) only where it gives them."""
+
+    text: str
+    tokens: tuple[str, ...] = ()
+    logprobs: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reference:
+    """The baseline's answers, prompt by prompt: what all other answers of a study are held against."""
+
+    prompts: tuple[str, ...]
+    answers: tuple[Answer, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Drift:
+    """How far a server's answers are from the reference's. The baseline's own: from those that it gives once more."""
+
+    by_prompt: tuple[float, ...]  # share of each answer that agrees, 0 to 1
+    logprob_drift: float | None  # nats a token; None where one side gives no log-probabilities, or nothing agrees
+
+    @property
+    def agreement(self) -> float:
+        """The mean over the prompts, 0 to 1."""
+        return sum(self.by_prompt) / len(self.by_prompt)
+
+    @property
+    def metrics(self) -> Metrics:
+        """By the names of the vocabulary."""
+        known = {} if self.logprob_drift is None else {"quality_logprob_drift": self.logprob_drift}
+        return {"quality_agreement": self.agreement, **known}

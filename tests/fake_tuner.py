@@ -55,6 +55,7 @@ class FakeTuner(Tuner):
             estimate_s=None,
             slots=(Slot(name="cpu-0", host="here"),),
             warnings=("genai-bench is missing",),
+            beyond_speed="",
         )
 
     def run(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from difflib import get_close_matches
-from functools import lru_cache
+from functools import cache, lru_cache
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 
@@ -54,6 +54,14 @@ def nearest(engine: str, version: str | None) -> Catalogue:
     Raises NotFoundError where no version of the engine is known.
     """
     return (find(engine, version) if version else None) or load(engine, (versions(engine) or ("",))[-1])
+
+
+@cache
+def newest_shipped(engine: str) -> Catalogue | None:
+    """The newest that comes with the package, whatever the user has made; None where it has none of the engine."""
+    folder = files("optuna_tuner.catalog") / "data" / engine
+    known = {entry.name.removesuffix(SUFFIX): entry for entry in _entries(folder) if entry.name.endswith(SUFFIX)}
+    return from_text(known[max(known, key=order)].read_text(encoding="utf-8")) if known else None
 
 
 def texts(engine: str) -> Iterator[tuple[str, str]]:

@@ -8,6 +8,7 @@ from optuna_tuner.cli.output import exact, kept, print_rows, settings, word
 from optuna_tuner.cli.panel import show_counts
 from optuna_tuner.cli.session import Session
 from optuna_tuner.home import artifacts_folder
+from optuna_tuner.results.beyond_speed import beyond_speed
 from optuna_tuner.results.wording import passed_over, repaired, span
 
 if TYPE_CHECKING:
@@ -43,10 +44,18 @@ def show_study(session: Session, view: StudyView) -> None:
 
 def show_trial(session: Session, study: StudyView, trial: TrialView) -> None:
     """Print what a trial was asked to be, what it became, and why it failed if it did."""
-    _facts(session, {**_trial_facts(trial), "files": str(artifacts_folder() / study.id / trial.attempt_id)})
+    answers = beyond_speed(study, trial)
+    _facts(
+        session,
+        {
+            **_trial_facts(trial),
+            "beside speed": answers,
+            "files": str(artifacts_folder() / study.id / trial.attempt_id),
+        },
+    )
     _flags(session, {**study.spec.fixed_flags, **trial.params}, trial.effective_config)
     # Without figures the amount of a violation is made up, so that the sampler learns; it says nothing to people.
-    rows = [(name, *kept(excess, measured=bool(trial.metrics))) for name, excess in trial.constraints.items()]
+    rows = [(name, *kept(excess, measured=trial.has_measured(name))) for name, excess in trial.constraints.items()]
     _section(session, "Constraints", ("constraint", "", ""), rows)
     _levels(session, trial)
     phases = [(phase.value, span(took)) for phase, took in trial.phases_s.items()]

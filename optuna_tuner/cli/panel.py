@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from optuna_tuner.cli.output import endings, kept, print_rows, word
 from optuna_tuner.cli.session import Session
 from optuna_tuner.results.best import value_of
+from optuna_tuner.results.beyond_speed import beyond_speed
 from optuna_tuner.results.diff import flag_changes
 from optuna_tuner.results.wording import measured, percent, span
 
@@ -52,6 +53,8 @@ def _show_best(session: Session, view: StudyView, best: TrialView) -> None:
     session.out.print(f"\n{view.comparison.text}")
     if best.level:
         session.out.print(_levels(view, best))
+    if more := beyond_speed(view, best):
+        session.out.print(f"Beside the speed: {more}.")
     session.out.print()
     print_rows(
         session, ("constraint", "best trial", ""), [(name, *kept(each)) for name, each in best.constraints.items()]

@@ -31,6 +31,8 @@ def show_plan(session: Session, plan: Plan, output: str) -> None:
     estimate = "not known before the first trial" if plan.estimate_s is None else f"about {span(plan.estimate_s)}"
     session.out.print(f"Time left with one worker: {estimate}; at most {span(plan.at_most_s)} by the study's limits")
     session.out.print(f"Slots: {', '.join(slot.name for slot in plan.slots)}")
+    if plan.beyond_speed:
+        session.out.print(f"Beside the speed: {plan.beyond_speed}", soft_wrap=True)
     titles = [*["The engine's own default"] * spec.baseline, *["Tried first"] * len(spec.first)]
     for place, launch in enumerate(plan.launches):
         title = titles[place] if place < len(titles) else "An example from the space"

@@ -23,6 +23,7 @@ PHASE_COLOURS = {
     Phase.QUEUE: GREY,
     Phase.START_UP: "#6a1b9a",
     Phase.WARM_UP: BASELINE_COLOUR,
+    Phase.QUALITY: "#00838f",
     Phase.BENCHMARK: BEST_COLOUR,
     Phase.TEARDOWN: "#546e7a",
 }

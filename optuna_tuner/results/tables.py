@@ -8,11 +8,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from optuna_tuner.metrics import QUALITY
 from optuna_tuner.results.best import value_of
+from optuna_tuner.results.beyond_speed import beyond_speed
 from optuna_tuner.results.diff import flag_changes
 from optuna_tuner.results.trials import TrialView
 from optuna_tuner.results.views import StudyView
-from optuna_tuner.values import Json, Scalar
+from optuna_tuner.values import Drift, Json, Scalar
 
 TRIAL_COLUMNS = ("number", "kind", "state", "cause", "level", "duration_s", "tries", "worker")
 STUDY_COLUMNS = (
@@ -58,13 +60,18 @@ def _harmless(cell: Cell) -> Cell:
 
 
 def trial_table(study: StudyView) -> Table:
-    """One row a trial: the fixed columns, then one for each objective, then `params.<name>` in the space's order."""
+    """One row a trial: the fixed columns, one for each objective, those of the answers, then `params.<name>`.
+
+    The parameters are in the space's order; the columns of the answers are there in a study that asks for some.
+    """
     objectives, space = study.spec.goals.objectives, tuple(study.spec.space)
+    answers = tuple(QUALITY) if study.spec.quality else ()
     rows = []
     for trial in study.trials:
         values = tuple(value_of(trial, place, objective) for place, objective in enumerate(objectives))
-        rows.append((*_trial_cells(trial), *values, *(trial.params.get(name) for name in space)))
-    names = (*(objective.metric for objective in objectives), *(f"params.{name}" for name in space))
+        drifts = tuple((trial.drift.metrics if trial.drift else {}).get(name) for name in answers)
+        rows.append((*_trial_cells(trial), *values, *drifts, *(trial.params.get(name) for name in space)))
+    names = (*(objective.metric for objective in objectives), *answers, *(f"params.{name}" for name in space))
     return Table(columns=(*TRIAL_COLUMNS, *names), rows=tuple(rows))
 
 
@@ -144,6 +151,7 @@ def best_document(study: StudyView) -> dict[str, Json]:
             for gain in study.comparison.gains
         ],
         "flags": [{"flag": row.flag, "default": row.default, "best": row.best} for row in rows],
+        "beyond_speed": beyond_speed(study, best) if best else "",
     }
 
 
@@ -162,6 +170,7 @@ def trial_document(trial: TrialView) -> dict[str, Json]:
         "cause": trial.cause.value if trial.cause else None,
         "reason": trial.reason,
         "advice": trial.advice,
+        "quality": drift_document(trial.drift),
         "level": trial.level,
         "metrics": _plain(trial.metrics),
         "levels": [
@@ -180,6 +189,11 @@ def trial_document(trial: TrialView) -> dict[str, Json]:
         "ended": _time(trial.ended),
         "duration_s": _rounded(trial.duration_s),
     }
+
+
+def drift_document(drift: Drift | None) -> dict[str, Json] | None:
+    """How far a trial's answers are from the default's; None where it was not asked."""
+    return None if drift is None else {**drift.metrics, "by_prompt": list(drift.by_prompt)}
 
 
 def _plain(values: Mapping[str, Scalar]) -> dict[str, Json]:

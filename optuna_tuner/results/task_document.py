@@ -59,6 +59,7 @@ def _result(trial: TrialView, experiment_id: int, objectives: Sequence[Objective
         "metrics": _metrics(trial.measurements) if trial.measurements else None,
         "objective_score": _score(trial.values[0], objectives[0]) if ran else None,
         "error_message": None if ran else trial.reason,
+        **({"quality": dict(trial.drift.metrics)} if trial.drift else {}),
     }
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
+from optuna_tuner.spec.quality import CONSTRAINT
 from optuna_tuner.store.records import (
     AttemptKind,
     AttemptRecord,
@@ -17,7 +18,7 @@ from optuna_tuner.store.records import (
     Verdict,
     WorkerRecord,
 )
-from optuna_tuner.values import Blame, Cause, Measurement, Phase, Scalar
+from optuna_tuner.values import Blame, Cause, Drift, Measurement, Phase, Scalar
 
 NOTHING = Outcome(verdict=Verdict.FAIL)
 NOTHING_HAPPENED = Choice()
@@ -56,6 +57,7 @@ class TrialView:
     measurements: tuple[Measurement, ...]
     phases_s: Mapping[Phase, float]
     effective_config: Mapping[str, Scalar]
+    drift: Drift | None  # how far its answers are from the default's; None: it was not asked
     worker: str
     host: str
     slot: str
@@ -84,6 +86,10 @@ class TrialView:
     def excess(self) -> float:
         """Sum of the relative violations of its constraints, dimensionless; zero is feasible."""
         return sum(max(0.0, value) for value in self.constraints.values())
+
+    def has_measured(self, constraint: str) -> bool:
+        """Whether a constraint's violation is a figure; else it was made up, so that the sampler learns."""
+        return bool(self.metrics) or (self.cause is Cause.QUALITY and constraint == CONSTRAINT)
 
     @property
     def name(self) -> str:
@@ -127,6 +133,7 @@ def trial_view(
         measurements=outcome.measurements,
         phases_s=outcome.phases_s,
         effective_config=outcome.effective_config,
+        drift=outcome.drift,
         worker=attempt.worker_id or "",
         host=worker.host if worker else "",
         slot=worker.slot.name if worker else "",

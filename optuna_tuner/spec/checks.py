@@ -9,6 +9,7 @@ from optuna_tuner.contracts import Benchmark
 from optuna_tuner.errors import Fault
 from optuna_tuner.spec.catalogued import findings
 from optuna_tuner.spec.draft import Draft
+from optuna_tuner.spec.effects import check_effects
 from optuna_tuner.spec.faults import one_of, show
 from optuna_tuner.spec.first import check_first
 from optuna_tuner.spec.flags import check_flags, check_when
@@ -42,6 +43,7 @@ def check(draft: Draft, plugins: Plugins) -> Iterator[Fault]:
         yield from _check_rule(draft, ("rules", index, "forbid"), rule)
     yield from check_first(draft)
     yield from _check_search(draft)
+    yield from check_effects(draft)
 
 
 def _check_metrics(draft: Draft, benchmark: Benchmark, kind: str) -> Iterator[Fault]:

@@ -10,6 +10,7 @@ from typing import TypeVar
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from optuna_tuner.spec.goals import Constraint, RequestSloSpec
+from optuna_tuner.spec.quality import Quality
 from optuna_tuner.spec.space import Parameter, flag_name
 from optuna_tuner.spec.study import Part, Pruner, Rule, Sampler, StudySpec
 from optuna_tuner.spec.yaml_nodes import Path, Tree
@@ -32,6 +33,7 @@ class Draft:
     constraints: Mapping[int, Constraint]
     sampler: Sampler
     pruner: Pruner
+    quality: Quality | None  # None: it is not there, or cannot be read
 
     def option(self, part: str, name: str) -> Mapping[str, Json]:
         """An option of a part that is a mapping, such as the engine's flags; empty where it is none."""
@@ -60,6 +62,7 @@ def draft_of(tree: Tree) -> Draft:
         constraints=_each(Constraint, tree, ("goals", "constraints")),
         sampler=_piece(Sampler, tree.at(("sampler",))) or Sampler(),
         pruner=_piece(Pruner, tree.at(("pruner",))) or Pruner(),
+        quality=_piece(Quality, tree.at(("quality",))),
     )
 
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationInfo, field_validator
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationInfo, field_validator, model_validator
 
 from optuna_tuner.spec.goals import Goals
 from optuna_tuner.spec.misfits import Misfit, refuse
+from optuna_tuner.spec.quality import NEEDS_BASELINE, Quality
 from optuna_tuner.spec.space import LARGEST, STRICT, Parameter, flag_name, params_of, written_in
 from optuna_tuner.values import Params, Scalar
 
@@ -88,6 +89,7 @@ class Limits(BaseModel):
 
     startup_s: float = Field(default=1800, gt=0, description="From the start of the server to its first answer.")
     warm_up_s: float = Field(default=300, gt=0, description="For the requests that are not measured.")
+    quality_s: float = Field(default=600, gt=0, description="For the answers to all prompts of `quality`.")
     benchmark_s: float = Field(default=3600, gt=0, description="For all load levels together.")
     teardown_s: float = Field(default=60, gt=0, description="From SIGTERM to SIGKILL.")
     tries: int = Field(default=3, ge=1, le=10, description="How often a configuration is tried when the machine fails.")
@@ -120,6 +122,7 @@ class StudySpec(BaseModel):
     )
     rules: tuple[Rule, ...] = Field(default=(), strict=False)
     goals: Goals
+    quality: Quality | None = Field(default=None, description="Which flags may change more than the speed; see below.")
     sampler: Sampler = Field(default_factory=Sampler)
     pruner: Pruner = Field(default_factory=Pruner)
     budget: Budget = Field(default_factory=Budget)
@@ -146,6 +149,12 @@ class StudySpec(BaseModel):
     ) -> tuple[Mapping[str, Scalar], ...]:
         return tuple(written_in(before.data.get("space", {}), each) for each in first)
 
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if self.quality is not None and not self.baseline:
+            refuse([Misfit(("baseline",), NEEDS_BASELINE)])
+        return self
+
     @property
     def first_params(self) -> tuple[Params, ...]:
         """The configurations of `first`; what they do not name is left to the engine, as in the baseline."""
@@ -165,11 +174,11 @@ class StudySpec(BaseModel):
     def space_hash(self) -> str:
         """The same for studies whose trials can be compared: the same question, asked in the same way.
 
-        What counts: model, engine, benchmark, space, the rules' conditions and goals, as they are written, in any
-        order of keys. What does not: name, description, tags, deployer, sampler, pruner, budget, limits, baseline,
+        What counts: model, engine, benchmark, space, the rules' conditions, goals and quality, as they are written, in
+        any order of keys. What does not: name, description, tags, deployer, sampler, pruner, budget, limits, baseline,
         first and the rules' reasons; they may change when a study is resumed.
         """
-        counted = {"model", "engine", "benchmark", "space", "goals"}
+        counted = {"model", "engine", "benchmark", "space", "goals", "quality"}
         question = self.model_dump(mode="json", include=counted, exclude_defaults=True)
         question["rules"] = sorted(rule.forbid for rule in self.rules)
         return hashlib.sha256(json.dumps(question, sort_keys=True).encode()).hexdigest()

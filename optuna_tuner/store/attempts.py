@@ -19,6 +19,7 @@ from optuna_tuner.store.ending import Ending, cancel, end
 from optuna_tuner.store.events import has, note
 from optuna_tuner.store.ids import new_id
 from optuna_tuner.store.records import AttemptRecord, AttemptState, Choice, EventKind, Outcome
+from optuna_tuner.store.references import failed_baseline, reference, try_baseline_again
 from optuna_tuner.store.tables import ATTEMPT
 from optuna_tuner.store.workers import BEAT_PATIENCE_S
 from optuna_tuner.values import Params, Phase
@@ -31,17 +32,37 @@ class Attempts:
         self._database = database
 
     def claim(
-        self, study_id: str, worker_id: str, *, baseline: bool, first: Sequence[Params] = ()
+        self,
+        study_id: str,
+        worker_id: str,
+        *,
+        baseline: bool,
+        first: Sequence[Params] = (),
+        answers_first: bool = False,
     ) -> AttemptRecord | None:
         """An attempt for this worker to run, or None when there is none, or the study is not to run, or it is fenced.
 
         First what the worker already runs (so that a claim whose reply was lost is found again), then the oldest that
         waits, else a new one, which takes one trial of the budget. `baseline`: the study's very first attempt is of
-        the engine's own defaults. `first`: each of these configurations has an attempt, in this order, before any that
-        the sampler chooses. Raises NotFoundError for an unknown study or worker.
+        the engine's own defaults. `answers_first`: after it nothing new until its answers are kept. `first`: each of
+        these configurations has an attempt, in this order, before any that the sampler chooses. Raises NotFoundError
+        for an unknown study or worker.
         """
-        fresh, opening = new_id(), Opening(baseline=baseline, first=first)
+        fresh, opening = new_id(), Opening(baseline=baseline, first=first, answers_first=answers_first)
         return self._database.write(lambda connection: claim(connection, study_id, worker_id, fresh, opening))
+
+    def reference(self, study_id: str) -> AttemptRecord | None:
+        """The baseline whose answers the others are held against: the first that gave some; None while none did."""
+        return self._database.read(lambda connection: reference(connection, study_id))
+
+    def failed_baseline(self, study_id: str) -> AttemptRecord | None:
+        """The baseline's last try, where all of them have ended and none gave answers; else None."""
+        return self._database.read(lambda connection: failed_baseline(connection, study_id))
+
+    def try_baseline_again(self, study_id: str) -> None:
+        """Queue the baseline anew where all its tries have ended without answers, and the study is to run."""
+        fresh = new_id()
+        self._database.write(lambda connection: try_baseline_again(connection, study_id, fresh))
 
     def asked(self, attempt_id: str, number: int) -> bool:
         """Link it to Optuna's trial of that number; False when the attempt has ended or has another number.

@@ -11,6 +11,7 @@ from sqlalchemy import Connection, select
 from optuna_tuner.store.attempt_rows import attempt_of, attempts_where, move, queue, queued
 from optuna_tuner.store.events import note
 from optuna_tuner.store.records import AttemptKind, AttemptRecord, AttemptState, Desired, EventKind
+from optuna_tuner.store.references import lacks_reference
 from optuna_tuner.store.studies import reserve, study_of
 from optuna_tuner.store.tables import ATTEMPT
 from optuna_tuner.store.workers import is_fenced
@@ -23,6 +24,7 @@ class Opening:
 
     baseline: bool
     first: Sequence[Params] = ()
+    answers_first: bool = False  # nothing after the baseline until its answers are kept
 
 
 def claim(connection: Connection, study_id: str, worker_id: str, fresh: str, opening: Opening) -> AttemptRecord | None:
@@ -37,7 +39,9 @@ def claim(connection: Connection, study_id: str, worker_id: str, fresh: str, ope
         return mine[0]
     if study.desired is not Desired.RUN:
         return None
-    chosen = _oldest_queued(connection, study_id) or _reserved(connection, study_id, fresh, opening)
+    chosen = _oldest_queued(connection, study_id)
+    if chosen is None and not (opening.answers_first and lacks_reference(connection, study_id)):
+        chosen = _reserved(connection, study_id, fresh, opening)
     if chosen is None or not _take(connection, chosen, worker_id):
         return None
     return attempt_of(connection, chosen)

@@ -9,7 +9,21 @@ from typing import Any
 
 from optuna_tuner.errors import StoreError
 from optuna_tuner.store.records import Choice, Outcome, Verdict
-from optuna_tuner.values import Cause, Handle, Json, Load, LoadKind, Measurement, Params, Phase, Request, Slot
+from optuna_tuner.values import (
+    Answer,
+    Cause,
+    Drift,
+    Handle,
+    Json,
+    Load,
+    LoadKind,
+    Measurement,
+    Params,
+    Phase,
+    Reference,
+    Request,
+    Slot,
+)
 
 
 def encode(value: object) -> str:
@@ -78,11 +92,27 @@ def _load(raw: dict[str, str]) -> Load:
     return Load(**{**raw, "kind": LoadKind(raw["kind"])})  # type: ignore[arg-type]
 
 
+def _drift(raw: dict[str, list[float]] | None) -> Drift | None:
+    return None if raw is None else Drift(**{**raw, "by_prompt": tuple(raw["by_prompt"])})  # type: ignore[arg-type]
+
+
+def _reference(raw: dict[str, list[dict[str, list[str]]]] | None) -> Reference | None:
+    if raw is None:
+        return None
+    answers = (
+        Answer(**{**each, "tokens": tuple(each["tokens"]), "logprobs": tuple(each["logprobs"])})  # type: ignore[arg-type]
+        for each in raw["answers"]
+    )
+    return Reference(prompts=tuple(raw["prompts"]), answers=tuple(answers))  # type: ignore[arg-type]
+
+
 _OUTCOME: Mapping[str, Callable[..., Any]] = {
     "verdict": Verdict,
     "values": tuple,
     "cause": lambda raw: None if raw is None else Cause(raw),
     "measurements": _measurements,
     "phases_s": lambda raw: {Phase(name): seconds for name, seconds in raw.items()},
+    "drift": _drift,
+    "reference": _reference,
     "intermediate": lambda raw: {int(step): value for step, value in raw.items()},
 }

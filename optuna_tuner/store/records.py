@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
-from optuna_tuner.values import Cause, Handle, Json, Measurement, Params, Phase, Request, Scalar, Slot
+from optuna_tuner.values import Cause, Drift, Handle, Json, Measurement, Params, Phase, Reference, Request, Scalar, Slot
 
 
 class Desired(StrEnum):
@@ -58,6 +58,8 @@ class Outcome:
     phases_s: Mapping[Phase, float] = field(default_factory=dict)
     effective_config: Mapping[str, Scalar] = field(default_factory=dict)
     intermediate: Mapping[int, float] = field(default_factory=dict)  # what the pruner was told, by step
+    drift: Drift | None = None  # how far its answers are from the reference's; None: it was not asked
+    reference: Reference | None = None  # the baseline's answers
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

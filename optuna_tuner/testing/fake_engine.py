@@ -31,7 +31,7 @@ class FakeOptions(BaseModel):
 
     flags: Mapping[str, Scalar] = Field(
         default_factory=dict,
-        description="Fixed flags of the fake server: ttft_ms, itl_ms, slots, start_s, eos_after, misbehave.",
+        description="Fixed flags of the fake server: ttft_ms, itl_ms, slots, start_s, eos_after, logprobs, misbehave.",
         examples=[{"ttft_ms": 20, "misbehave": "http_500=0.1"}],
     )
     env: Mapping[str, str] = Field(default_factory=dict, description="Environment variables of the server.")

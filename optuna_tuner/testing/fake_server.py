@@ -50,8 +50,17 @@ MISBEHAVIOURS: Mapping[str, tuple[float, str]] = {  # name -> the number when no
         1,
         'leaves a double-forked child in a session of its own, with empty environment; prints "fake: orphan PID"',
     ),
+    "drift": (1, "=SHARE: answers with other words in the last share of each reply (default all); not in streams"),
+    "unsure": (0.5, "=NATS: gives each token a log-probability that is so much lower (default 0.5)"),
+    "waver": (
+        0.5,
+        "=SHARE: answers wholly otherwise to this share of the requests (default half), spread evenly; not in streams",
+    ),
     "log_flood": (64, "=MIB: writes so many MiB (default 64) to stderr as fast as they are taken"),
 }
+
+
+LOGPROBS = ("give", "ignore", "refuse")
 
 
 class ExactSelector(selectors.EpollSelector):
@@ -123,6 +132,9 @@ def _parse(argv: Sequence[str] | None) -> Behaviour:
     parser.add_argument("--start-s", type=float, default=0, help="answers 503 for so long after start (default: 0)")
     parser.add_argument("--slots", type=int, default=0, help="requests at a time, others queue (default: 0, no limit)")
     parser.add_argument("--eos-after", type=int, default=256, help="length of replies without ignore_eos")
+    parser.add_argument(
+        "--logprobs", choices=LOGPROBS, default="give", help="what a chat that asks for them gets; not in streams"
+    )
     parser.add_argument("--record", default="", metavar="FILE", help="append each prompt to this file, as JSON")
     parser.add_argument(
         "--misbehave", action="append", default=[], metavar="KIND[=NUMBER]", help="see below; repeatable"
@@ -138,6 +150,7 @@ def _parse(argv: Sequence[str] | None) -> Behaviour:
         slots=args.slots,
         eos_after=args.eos_after,
         record=args.record,
+        logprobs=args.logprobs,
         misbehave=dict(_misbehaviour(parser, text) for text in args.misbehave),
     )
 

@@ -15,6 +15,7 @@ _TEXT = (
     "story fact month lot right study book eye job word business issue side kind head house service friend"
 )
 WORDS = tuple(_TEXT.split())
+LOGPROB = -0.5  # of a token, in nats
 
 
 class Api(StrEnum):
@@ -36,6 +37,7 @@ class Behaviour:
     start_s: float = 0.0
     slots: int = 0  # 0: no limit
     eos_after: int = 256
+    logprobs: str = "give"  # or "ignore", or "refuse": what becomes of a request for them
     record: str = ""  # file to which each prompt is appended as one line of JSON
     misbehave: Mapping[str, float] = field(default_factory=dict)
 
@@ -47,7 +49,10 @@ class Behaviour:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ask:
-    """What one completion request wants. `number` counts completions from 1."""
+    """What one completion request wants. `number` counts completions from 1.
+
+    From the token `other_from` on, counted from 0, the reply has other words than it should.
+    """
 
     number: int
     api: Api
@@ -56,6 +61,8 @@ class Ask:
     finish: str
     prompt_tokens: int
     with_usage: bool
+    with_logprobs: bool
+    other_from: int
 
 
 class Pace:
@@ -132,12 +139,15 @@ class Phrases:
         """The usage event."""
         return chunk(event({**self._frame(ask.api), "choices": [], "usage": self.count(ask)}))
 
-    def whole(self, ask: Ask, *, with_usage: bool) -> dict[str, object]:
-        """The reply as one document."""
-        text = " ".join(WORDS[k % len(WORDS)] for k in range(ask.tokens))
+    def whole(self, ask: Ask, logprob: float, *, with_usage: bool) -> dict[str, object]:
+        """The reply as one document; each token has this log-probability, where they are asked for."""
+        words = [WORDS[(k + (k >= ask.other_from)) % len(WORDS)] for k in range(ask.tokens)]
+        text = " ".join(words)
         said: dict[str, object] = (
             {"message": {"role": "assistant", "content": text}} if ask.api is Api.CHAT else {"text": text}
         )
+        if ask.api is Api.CHAT and ask.with_logprobs:
+            said["logprobs"] = {"content": [{"token": f"{word} ", "logprob": logprob} for word in words]}
         choice = {"index": 0, **said, "finish_reason": ask.finish}
         frame = {**self._frame(ask.api), "choices": [choice]}
         return {**frame, "usage": self.count(ask)} if with_usage else frame

@@ -8,7 +8,7 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import cast
 
-from optuna_tuner.testing.fake_stream import END, SSE_HEAD, Api, Ask, Behaviour, Pace, Phrases, chunk
+from optuna_tuner.testing.fake_stream import END, LOGPROB, SSE_HEAD, Api, Ask, Behaviour, Pace, Phrases, chunk
 
 COMPLETIONS = {"/v1/chat/completions": Api.CHAT, "/v1/completions": Api.TEXT}
 PAGE = b"<html><body>It works</body></html>"
@@ -125,6 +125,9 @@ class Connection(asyncio.Protocol):
             return
         if fake.hangs():
             return
+        if asked.get("logprobs") and fake.behaviour.logprobs == "refuse":
+            self.send(HTTPStatus.BAD_REQUEST, _error("logprobs are not supported"))
+            return
         if asked.get("model") != fake.model:
             self.send(HTTPStatus.NOT_FOUND, _error(f"The model `{asked.get('model')}` does not exist."))
         elif fake.behaviour.strikes("http_500", number):
@@ -197,7 +200,11 @@ class Reply:
     def _whole(self) -> None:
         usage = not self._fake.has("no_usage")
         self.end()
-        self._connection.send(HTTPStatus.OK, self._fake.phrases.whole(self._ask, with_usage=usage))
+        self._connection.send(HTTPStatus.OK, self._fake.phrases.whole(self._ask, self._logprob(), with_usage=usage))
+
+    def _logprob(self) -> float:
+        """Of every token."""
+        return LOGPROB - self._fake.behaviour.misbehave.get("unsure", 0.0)
 
     def _stream(self) -> None:
         ask, phrases = self._ask, self._fake.phrases
@@ -253,7 +260,16 @@ def _read(asked: dict[str, object], api: Api, number: int, behaviour: Behaviour)
         finish="length" if tokens == limit else "stop",
         prompt_tokens=len(_prompt(asked, api).split()),
         with_usage=bool(options.get("include_usage")),
+        with_logprobs=bool(asked.get("logprobs")) and behaviour.logprobs == "give",
+        other_from=_other_from(tokens, number, behaviour),
     )
+
+
+def _other_from(tokens: int, number: int, behaviour: Behaviour) -> int:
+    """From which token on a reply has other words than it should; its length where it has none."""
+    if behaviour.strikes("waver", number):
+        return 0
+    return tokens - round(tokens * behaviour.misbehave.get("drift", 0.0))
 
 
 def _prompt(asked: dict[str, object], api: Api) -> str:

@@ -1,4 +1,4 @@
-"""The circuit breaker: a study whose trials all fail by the same fault of the machine is given up, with the cause."""
+"""The circuit breaker: a study in which no further trial can be of use is given up, with the cause."""
 
 from __future__ import annotations
 
@@ -14,6 +14,15 @@ def give_up_if_broken(store: Store, study_id: str, same_fault: int) -> None:
     reason = fault_in_common(store.attempts.last_ended(study_id, same_fault), same_fault)
     if reason is not None:
         store.studies.give_up(study_id, reason)
+
+
+def give_up_without_answers(store: Store, study_id: str) -> None:
+    """End a study whose baseline has failed, with all its tries, before it gave answers to hold the others against."""
+    failed = store.attempts.failed_baseline(study_id)
+    if failed is not None:
+        outcome = failed.outcome
+        why = f"{outcome.cause.value}: {outcome.reason}" if outcome and outcome.cause else "it ended without a word"
+        store.studies.give_up(study_id, f"the engine's default gave no answers to hold the others against: {why}")
 
 
 def fault_in_common(ended: Sequence[AttemptRecord], same_fault: int) -> str | None:

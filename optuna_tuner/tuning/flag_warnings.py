@@ -7,9 +7,8 @@ from collections.abc import Iterator
 from optuna_tuner.catalog import shelf
 from optuna_tuner.catalog.catalogue import Effect, Flag
 from optuna_tuner.contracts import Engine
+from optuna_tuner.spec.effects import MEANING
 from optuna_tuner.spec.study import StudySpec
-
-_CHANGES = {Effect.QUALITY: "the model's answers", Effect.PRODUCT: "what clients are promised"}
 
 
 def flag_warnings(spec: StudySpec, engine: Engine) -> Iterator[str]:
@@ -28,10 +27,10 @@ def flag_warnings(spec: StudySpec, engine: Engine) -> Iterator[str]:
         flag = catalogue.find(name)
         if flag is not None and flag.deprecated:
             yield f"{flag.spellings[0]} is deprecated in {catalogue.engine} {catalogue.version}: {flag.deprecated}"
-    for flag in filter(None, map(catalogue.find, sampled)):
+    for flag in filter(None, map(catalogue.find, sampled) if spec.quality is None else ()):
         yield from _more_than_speed(flag)
 
 
 def _more_than_speed(flag: Flag) -> Iterator[str]:
-    if flag.effect in _CHANGES:
-        yield f"{flag.spellings[0]} changes {_CHANGES[flag.effect]}, not only the speed: compare more than the score"
+    if flag.effect is not Effect.SPEED:
+        yield f"{flag.spellings[0]} changes {MEANING[flag.effect]}, not only the speed: compare more than the score"

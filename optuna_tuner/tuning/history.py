@@ -277,4 +277,5 @@ def _attributes(attempt: AttemptRecord, outcome: Outcome) -> dict[str, object]:
         "phases_s": {phase.value: round(seconds, 3) for phase, seconds in outcome.phases_s.items()},
         "effective_config": dict(outcome.effective_config),
     }
-    return {name: value for name, value in known.items() if value}
+    drift = outcome.drift.metrics if outcome.drift else {}
+    return {**{name: value for name, value in known.items() if value}, **drift}

@@ -14,7 +14,7 @@ from optuna_tuner.errors import BenchmarkError, StoreError
 from optuna_tuner.store.artifacts import write_json, write_text
 from optuna_tuner.store.records import AttemptRecord, Outcome
 from optuna_tuner.store.store import Store
-from optuna_tuner.values import Measurement, Phase, Request, Scalar
+from optuna_tuner.values import Drift, Measurement, Phase, Reference, Request, Scalar
 
 LAUNCH_FILE = "launch.json"
 SERVER_LOG = "server.log"
@@ -33,6 +33,8 @@ class Journal:
     phases_s: dict[Phase, float] = field(default_factory=dict)
     intermediate: dict[int, float] = field(default_factory=dict)
     effective_config: Mapping[str, Scalar] = field(default_factory=dict)
+    drift: Drift | None = None
+    reference: Reference | None = None
 
     def __post_init__(self) -> None:
         """A repeated configuration waits in the queue from the end of its earlier run to its claim."""
@@ -78,4 +80,6 @@ class Journal:
             phases_s=dict(self.phases_s),
             effective_config=dict(self.effective_config),
             intermediate=dict(self.intermediate),
+            drift=self.drift,
+            reference=self.reference,
         )

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice
 
+from optuna_tuner.catalog.catalogue import Effect
+from optuna_tuner.spec.effects import effects
 from optuna_tuner.spec.study import StudySpec
 from optuna_tuner.tuning.flag_warnings import flag_warnings
 from optuna_tuner.tuning.foreseen import ANY_SLOT, random_configurations, refusal_warnings
@@ -31,6 +33,7 @@ class Plan:
     estimate_s: float | None
     slots: tuple[Slot, ...]
     warnings: tuple[str, ...]
+    beyond_speed: str  # what the search may change beside the speed, and what is done about it; empty for nothing
 
 
 def plan(spec: StudySpec, parts: Parts, model: Model, slots: Sequence[Slot], estimate_s: float | None = None) -> Plan:
@@ -45,17 +48,34 @@ def plan(spec: StudySpec, parts: Parts, model: Model, slots: Sequence[Slot], est
     )
     everywhere = known_bad(spec, parts.engine, model, ANY_SLOT)
     limits, trials = spec.limits, trials_of(spec, everywhere)
+    asking_s = limits.quality_s if spec.quality else 0.0
     return Plan(
         spec=spec,
         launches=launches,
         space_size=math.prod(parameter.size() or math.inf for parameter in spec.space.values()),
         left_out=left_out(spec, everywhere),
         trials=trials,
-        at_most_s=trials * (limits.startup_s + limits.warm_up_s + limits.benchmark_s + limits.teardown_s),
+        at_most_s=trials * (limits.startup_s + limits.warm_up_s + asking_s + limits.benchmark_s + limits.teardown_s),
         estimate_s=estimate_s,
         slots=tuple(slots),
         warnings=(*_warnings(spec, parts), *refusal_warnings(spec, objection)),
+        beyond_speed=_beyond_speed(spec),
     )
+
+
+def _beyond_speed(spec: StudySpec) -> str:
+    found = effects(spec)
+    answers = [name for name, effect in found.items() if effect is Effect.QUALITY]
+    promised = [name for name, effect in found.items() if effect is Effect.PRODUCT]
+    said = []
+    if spec.quality and answers:
+        said.append(
+            f"candidates that change {' or '.join(answers)} are asked {len(spec.quality.asked)} prompts before they "
+            "are measured, and must answer like the default"
+        )
+    if promised:
+        said.append(f"what clients are promised changes with {' and '.join(promised)}")
+    return "; ".join(said)
 
 
 def _warnings(spec: StudySpec, parts: Parts) -> tuple[str, ...]:

@@ -16,6 +16,7 @@ from optuna_tuner.store.records import Outcome
 from optuna_tuner.tuning.deployment import Server, deployed, watched
 from optuna_tuner.tuning.journal import Journal
 from optuna_tuner.tuning.objections import known_bad
+from optuna_tuner.tuning.quality import guard, guarded
 from optuna_tuner.tuning.setting import Setting
 from optuna_tuner.tuning.verdict import ended, failed, pruned, scored
 from optuna_tuner.values import Cause, Params, Phase, Scalar
@@ -33,6 +34,7 @@ def run_trial(setting: Setting, params: Params, journal: Journal, give_up_if_hop
     with deployed(setting, launch, journal, stop) as server, watched(server, stop) as server_ended:
         read_back(server, journal)
         warm_up(server, journal, server_ended)
+        guard(server, params, journal, server_ended)
         with journal.phase(Phase.BENCHMARK):
             deadline = Deadline.after(setting.spec.limits.benchmark_s, server_ended)
             for measurement in setting.parts.benchmark.run(target(server, journal), deadline):
@@ -55,7 +57,7 @@ def outcome_of_trial(
         outcome = failed(goals, error)
     except StoppedError as error:
         outcome = ended(Cause.STOPPED, str(error))
-    return journal.complete(outcome)
+    return guarded(setting.spec, journal.complete(outcome))
 
 
 def reject_known_bad(setting: Setting, params: Params) -> None:

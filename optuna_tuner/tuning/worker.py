@@ -9,9 +9,10 @@ from typing import TypeVar
 
 from optuna_tuner.clock import Deadline, poll
 from optuna_tuner.errors import EnvironmentFaultError, StoppedError, StoreError, TunerError
+from optuna_tuner.spec.effects import asks_for_answers
 from optuna_tuner.store.records import AttemptRecord, Desired, Outcome, StudyRecord
 from optuna_tuner.store.store import Store
-from optuna_tuner.tuning.breaker import give_up_if_broken
+from optuna_tuner.tuning.breaker import give_up_if_broken, give_up_without_answers
 from optuna_tuner.tuning.budget import GpuTime
 from optuna_tuner.tuning.gpus import demand_healthy
 from optuna_tuner.tuning.heart import Heart
@@ -48,6 +49,7 @@ class Worker:
         self._store: Store = setting.store
         objection = known_bad(setting.spec, setting.parts.engine, setting.model, setting.slot)
         self._history = History(setting.store, record, setting.spec, remembered(objection))
+        self._asks = asks_for_answers(setting.spec)
         self._gpu_time = GpuTime(setting.store, setting.study_id)
         self._lookout = Lookout(setting.store, reaper)
         self.heart = Heart(setting.store, setting.worker_id, setting.spec.limits.lease_s)
@@ -62,6 +64,7 @@ class Worker:
         count = 0
         try:
             with self.heart, self._lookout:
+                self._try_baseline_again()
                 while (max_trials is None or count < max_trials) and (attempt := self._next()) is not None:
                     self._run(attempt)
                     count += 1
@@ -112,15 +115,30 @@ class Worker:
         self._end_own_servers()
         setting = self._setting
         spec = setting.spec
+        busy = self._others_are_busy()  # before the claim: what they end meanwhile is looked at again
         attempt = self._store.attempts.claim(
-            setting.study_id, setting.worker_id, baseline=spec.baseline, first=spec.first_params
+            setting.study_id,
+            setting.worker_id,
+            baseline=spec.baseline,
+            first=spec.first_params,
+            answers_first=self._asks,
         )
         if attempt is not None:
             return attempt
-        if self.heart.orders.desired is Desired.PAUSE or self._others_are_busy():
+        if self.heart.orders.desired is Desired.PAUSE or busy:
             return _Work.LATER
+        self._give_up_without_answers()
         self._listen()
         return _Work.NONE
+
+    def _try_baseline_again(self) -> None:
+        """Who starts a study again that ended for want of the baseline's answers wants it tried anew."""
+        if self._asks:
+            self._store.attempts.try_baseline_again(self._setting.study_id)
+
+    def _give_up_without_answers(self) -> None:
+        if self._asks:
+            give_up_without_answers(self._store, self._setting.study_id)
 
     def _surely(self, step: Callable[[], Result]) -> Result | None:
         """What a step between two trials returns; a fault of ours in it must not end the night."""

@@ -17,6 +17,7 @@ import pytest
 from optuna_tuner.clock import Deadline, poll
 from optuna_tuner.engines.embedded import builtin_model_path
 from optuna_tuner.engines.llama_cpp import LlamaCpp, LlamaCppOptions
+from optuna_tuner.tuning.answers import ask, drift
 from optuna_tuner.values import Cause, Endpoint, Model, Params, Scalar, Slot
 
 pytest.importorskip("xllamacpp")
@@ -200,3 +201,18 @@ def test_a_signal_ends_it_cleanly_in_mid_stream(start: Start, number: signal.Sig
     assert server.process.wait(PATIENCE_S) == 0, server.log
     assert time.monotonic() - asked < 10
     listener.join()
+
+
+def test_a_coarser_cache_answers_otherwise_and_a_larger_batch_does_not(start: Start) -> None:
+    """What a quality guard stands on: speed flags leave the answers, KV cache types move them."""
+    prompts = ("Why is the sky blue?", "List ten countries.", "Write a letter to a landlord.")
+    answers = []
+    for flags in ({}, {"ubatch_size": 32}, {"cache_type_k": "q4_0"}):
+        server = start(**flags)
+        server.wait_until_ready()
+        answers.append(ask(server.endpoint, prompts, 24, Deadline.after(PATIENCE_S)))
+        server.process.kill()
+    like, unlike = (drift(answers[0], other) for other in answers[1:])
+    assert like.logprob_drift is not None
+    assert unlike.agreement < like.agreement
+    assert (unlike.logprob_drift or 1.0) > like.logprob_drift

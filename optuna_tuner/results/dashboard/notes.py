@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from optuna_tuner.results.beyond_speed import beyond_speed
 from optuna_tuner.results.dashboard.markdown import code, page, plain, section, table
 from optuna_tuner.results.diff import flag_changes
 from optuna_tuner.results.trials import TrialView
@@ -41,12 +42,18 @@ def study_note(study: StudyView, command: str) -> str:
         # A gain names the best trial too, and says the same about repeats.
         "" if study.comparison.gains and len(study.best.trials) == 1 else plain(study.best.text),
         plain(study.comparison.text),
+        _beside(study, study.best.trial) if study.best.trial else "",
         section("Best against default", _against(study)),
         section("Recommended flags", _flags(study)),
         section("Command of the best server", code(command) if command else ""),
         section("Why trials gave no feasible score", table(("cause", "trials", "what to conclude"), causes)),
         FOOTER,
     )
+
+
+def _beside(study: StudyView, trial: TrialView) -> str:
+    found = beyond_speed(study, trial)
+    return plain(f"Beside the speed: {found}.") if found else ""
 
 
 def _against(study: StudyView) -> str:
@@ -107,6 +114,7 @@ def trial_note(study: StudyView, trial: TrialView) -> str:
         code(trial.reason[-LONGEST_REASON:]) if trial.reason else "",
         section("Passed over", plain(passed_over(trial.choice))),
         section("Repaired", plain(repaired(trial.choice))),
+        _beside(study, trial),
         section("Constraints", _constraints(trial)),
         section("Load levels", _levels(study, trial)),
         section("Phases", phases),
@@ -118,7 +126,7 @@ def trial_note(study: StudyView, trial: TrialView) -> str:
 def _constraints(trial: TrialView) -> str:
     # A trial that was never measured is told to have broken them all; by how much would be made up.
     rows = [
-        (name, "kept" if value <= 0 else "BROKEN", percent(value) if trial.metrics else "not measured")
+        (name, "kept" if value <= 0 else "BROKEN", percent(value) if trial.has_measured(name) else "not measured")
         for name, value in trial.constraints.items()
     ]
     return table(("constraint", "", "over its limit by"), rows)

@@ -19,8 +19,9 @@ FREE = "x_y: {type: int, low: 1, high: 2, env: true}"
 
 
 def faults(flags: str = "", space: str = FREE, version: str = "version: 1.10.0") -> list[str]:
+    text = STUDY.format(flags=flags, space=space, version=version) + "quality: {}\n"
     try:
-        parse_study(STUDY.format(flags=flags, space=space, version=version), "study.yaml", InstalledKinds())
+        parse_study(text, "study.yaml", InstalledKinds())
     except SpecError as error:
         return [f"{fault.path}: {fault.message}" for fault in error.faults]
     return []

@@ -8,6 +8,7 @@ from spec_kinds import NamedKinds
 
 from optuna_tuner.spec.files import parse_study
 from optuna_tuner.spec.goals import Constraint, Goals, Objective
+from optuna_tuner.spec.quality import Quality
 from optuna_tuner.spec.space import Choice, Float, Int, Switch
 from optuna_tuner.spec.study import Budget, ModelSpec, Part, Rule, StudySpec
 from optuna_tuner.spec.writing import SCHEMA_LINE, to_yaml
@@ -29,6 +30,7 @@ STUDY = StudySpec(
         objectives=(Objective(metric="output_throughput_tok_s", direction="maximize"),),
         constraints=(Constraint(metric="ttft_ms.p99", at_most=500),),
     ),
+    quality=Quality(max_tokens=16, prompts=("Why?",)),
     budget=Budget(trials=12),
 )
 
@@ -111,6 +113,11 @@ goals:
   - {{metric: output_throughput_tok_s, direction: maximize}}
   constraints:
   - {{metric: ttft_ms.p99, at_most: 500.0}}
+
+# Flags that change more than the speed: which, and how far the answers may drift.
+quality:
+  prompts: ['Why?']
+  max_tokens: 16
 
 # The study ends at whichever comes first.
 budget: {{trials: 12}}
