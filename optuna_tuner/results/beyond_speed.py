@@ -9,7 +9,7 @@ from optuna_tuner.results.trials import TrialView
 from optuna_tuner.results.views import StudyView
 from optuna_tuner.spec.effects import altered, effects
 from optuna_tuner.store.records import AttemptKind
-from optuna_tuner.values import Drift
+from optuna_tuner.values import Drift, Phase
 
 
 def beyond_speed(study: StudyView, trial: TrialView) -> str:
@@ -35,7 +35,8 @@ def _flags(trial: TrialView, names: Iterable[str]) -> str:
 
 def _likeness(study: StudyView, trial: TrialView) -> str:
     if trial.drift is None:
-        return "it was not asked" if study.spec.quality else "not held against the default's"
+        asked = Phase.QUALITY in trial.phases_s
+        return "asked, it gave no answers" if asked else "not held against the default's"
     noise = study.baseline.drift if study.baseline else None
     floor = f"; the default with itself {_figures(noise)}" if noise else ""
     return f"agreement with the default {_figures(trial.drift)}, over {len(trial.drift.by_prompt)} prompts{floor}"

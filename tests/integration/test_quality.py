@@ -87,6 +87,7 @@ def check_shown(view: StudyView, home: Path) -> None:
         "by_prompt": [0.8, 0.8],
     }
     assert trial_table(view).columns[-3:] == ("quality_agreement", "quality_logprob_drift", "params.misbehave")
+    assert beyond_speed(view, by_way(view)["html"]).endswith("misbehave=html (asked, it gave no answers)")
     kept = json.loads(next(home.rglob(f"{like.attempt_id}/answers.json")).read_text(encoding="utf-8"))
     assert kept["prompts"] == PROMPTS
     assert [len(answer["tokens"]) for answer in kept["answers"]] == [10, 10]
