@@ -2,10 +2,11 @@
 
     python benchmarks/preflight.py [--samples 2000]
 
-Every study in `studies/` is checked as `validate` does it. Configurations are sampled at random from it, and from
-spaces that others have published, and held against the study's own rules and the engine's known ones, for a model of 32
-attention heads and 8,192 tokens on a slot of two GPUs, or eight. Prints two Markdown tables. Times are CPU time of this
-process, in the steady state: catalogues and rules are read once; and of whole processes of `optuna-tuner validate`.
+Every study in `studies/` is checked as `validate` does it. Configurations are sampled at random from it, from spaces
+that others have published, and from each tier of the presets, and held against the study's own rules and the engine's
+known ones, for a model of 32 attention heads and 8,192 tokens on a slot of two GPUs, or eight. Prints three Markdown
+tables. Times are CPU time of this process, in the steady state: catalogues and rules are read once; and of whole
+processes of `optuna-tuner validate`.
 """
 
 from __future__ import annotations
@@ -29,7 +30,9 @@ from optuna_tuner.memory.facts import of
 from optuna_tuner.memory.gpus import gpu
 from optuna_tuner.memory.layout import Layout, Settings
 from optuna_tuner.plugins import InstalledKinds
-from optuna_tuner.spec.files import load_study
+from optuna_tuner.presets.shelf import Wanted, preset_text
+from optuna_tuner.presets.tiers import TIERS, engines
+from optuna_tuner.spec.files import load_study, parse_study
 from optuna_tuner.spec.rules import broken
 from optuna_tuner.spec.space import suggest
 from optuna_tuner.spec.study import StudySpec
@@ -168,6 +171,18 @@ def published(samples: int) -> Iterator[str]:
         yield f"| {name} | {spec.engine.kind} {spec.engine.options['version']} | {known:.1%} |"
 
 
+def presets(samples: int) -> Iterator[str]:
+    """A row for each tier of each engine's newest version, and one with the layouts of eight GPUs beside the first."""
+    kinds = InstalledKinds()
+    cases = [(engine, tier, ()) for engine in engines() for tier in TIERS]
+    for engine, tier, beside in [*cases, *((engine, 1, ("parallelism",)) for engine in ("sglang", "vllm"))]:
+        wanted = Wanted(tier=tier, gpus=8, facts=FACTS, beside=beside)
+        spec = parse_study(preset_text(engine, wanted), engine, kinds)
+        own, known = refused(spec, assemble(spec, kinds).engine, samples, SLOTS[8])
+        name = f"{engine} {wanted.setup(engine).version}, tier {tier}{''.join(f', with {each}' for each in beside)}"
+        yield f"| {name} | {len(spec.space)} | {len(spec.first)} | {own + known:.1%} |"
+
+
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -178,6 +193,8 @@ def main() -> None:
     print("|---|---|---|---|---|---|---|", *ours(samples), sep="\n")
     print("\n| published space | engine | refused before launch |")
     print("|---|---|---|", *published(samples), sep="\n")
+    print("\n| preset | flags | tried first | refused before launch |")
+    print("|---|---|---|---|", *presets(samples), sep="\n")
     facts, h200, layout = of(LLAMA), gpu("H200"), Layout(tp=2)
     print(f"\nOne estimate of memory: {cpu_ms(partial(estimate, facts, h200, layout, Settings()), 200):.2f} ms")
 

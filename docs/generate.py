@@ -23,9 +23,9 @@ from optuna_tuner.engines.known_rules import KnownRule, RuleBook, findings, rule
 from optuna_tuner.engines.known_values import FACTS
 from optuna_tuner.metrics import DISTRIBUTIONS, QUALITY, SCALARS, STATISTICS, Meaning
 from optuna_tuner.plugins import InstalledKinds
+from optuna_tuner.presets.shelf import Wanted, preset_text
 from optuna_tuner.spec import goals, quality, space, study
 from optuna_tuner.spec.json_schema import study_schema
-from optuna_tuner.spec.presets import preset_text
 from optuna_tuner.values import Blame, Cause
 
 SCHEMA = Path(__file__).parents[1] / "studies" / "study.schema.json"
@@ -216,11 +216,22 @@ def schema() -> str:
     return json.dumps(study_schema(InstalledKinds()), indent=1) + "\n"
 
 
+def studies() -> dict[str, str]:
+    """The studies in studies/ that are presets made for one version."""
+    made = {"vllm": "0.33.0", "sglang": "0.5.23"}
+    return {
+        f"{engine}-wide.yaml": preset_text(engine, Wanted(tier=2, version=version, gpus=2))
+        for engine, version in made.items()
+    }
+
+
 def main() -> None:
-    """Write all pages, and the schema."""
+    """Write all pages, the schema, and the studies that are made."""
     for name, text in pages().items():
         (REFERENCE / name).write_text(text, encoding="utf-8")
     SCHEMA.write_text(schema(), encoding="utf-8")
+    for name, text in studies().items():
+        (SCHEMA.parent / name).write_text(text, encoding="utf-8")
 
 
 def table(titles: Iterable[str], rows: Iterable[Iterable[str]]) -> str:

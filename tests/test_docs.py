@@ -61,6 +61,13 @@ def test_the_schema_beside_the_study_files_is_fresh() -> None:
     )
 
 
+def test_the_studies_that_are_made_are_fresh() -> None:
+    stale = [
+        name for name, made in generator().studies().items() if (ROOT / "studies" / name).read_text("utf-8") != made
+    ]
+    assert stale == [], "run: python docs/generate.py"
+
+
 @pytest.mark.parametrize("name", sorted(MODULES))
 def test_every_command_is_documented(name: str) -> None:
     assert f"### `optuna-tuner {name}" in text("reference/cli.md")

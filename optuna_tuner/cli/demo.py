@@ -60,8 +60,8 @@ def demo(ctx: click.Context, *, quick: bool, yes: bool) -> None:
 def demo_study(*, quick: bool) -> StudySpec:
     """The study of the demo: the embedded preset, loaded by genai-bench, or in short by the built-in client."""
     from optuna_tuner.plugins import InstalledKinds  # noqa: PLC0415  --help must not pay for pydantic
+    from optuna_tuner.presets.shelf import preset_text  # noqa: PLC0415  likewise
     from optuna_tuner.spec.files import check_study, parse_study  # noqa: PLC0415  likewise
-    from optuna_tuner.spec.presets import preset_text  # noqa: PLC0415  likewise
     from optuna_tuner.spec.study import Part  # noqa: PLC0415  likewise
 
     preset = parse_study(preset_text(PRESET), PRESET, InstalledKinds())

@@ -9,6 +9,7 @@ import click
 
 from optuna_tuner.cli.command import command, pass_session
 from optuna_tuner.cli.output import document_option, dump
+from optuna_tuner.cli.preset_options import Given, preset_options, text_of
 from optuna_tuner.cli.session import Session
 from optuna_tuner.errors import Fault, SpecError
 
@@ -21,19 +22,22 @@ STDOUT = Path("-")
 DEFAULT_PRESET = "embedded"
 
 
-@command(example="optuna-tuner init\noptuna-tuner init llama.yaml --preset vllm")
+@command(
+    example="optuna-tuner init\n"
+    "optuna-tuner init study.yaml --preset vllm --tier 2 --engine-version 0.14.0 --gpus 4 --with parallelism"
+)
 @click.argument("file", type=NEW_FILE, default="study.yaml")
 @click.option("--preset", default=DEFAULT_PRESET, show_default=True, help="Which one; see optuna-tuner presets.")
+@preset_options
 @click.option("--force", is_flag=True, help="Overwrite the file if it is there.")
 @pass_session
-def init(session: Session, file: Path, preset: str, *, force: bool) -> None:
+def init(session: Session, /, file: Path, preset: str, *, force: bool, **wanted: Given) -> None:
     """Write a commented study file to start from.
 
-    It is called study.yaml, unless FILE says otherwise.
+    It is called study.yaml, unless FILE says otherwise. The presets vllm, sglang and llama_cpp are made for a version
+    of the engine: a flag that it does not have is left out, and said so.
     """
-    from optuna_tuner.spec.presets import preset_text  # noqa: PLC0415  only what reads presets pays for them
-
-    _write(file, preset_text(preset), force=force)
+    _write(file, text_of(preset, wanted), force=force)
     if file != STDOUT:
         session.note(
             f"Wrote {file}. Next:\n"
@@ -43,18 +47,29 @@ def init(session: Session, file: Path, preset: str, *, force: bool) -> None:
         )
 
 
-@command(example="optuna-tuner presets\noptuna-tuner presets embedded")
+@command(
+    example="optuna-tuner presets\n"
+    "optuna-tuner presets vllm --tier 2 --engine-version 0.14.0\n"
+    "optuna-tuner presets parallelism --engine sglang --engine-version 0.5.23 --gpus 8"
+)
 @click.argument("name", required=False)
+@click.option("--engine", default="", help="For parallelism and quantization, which belong to no engine.")
+@preset_options
 @pass_session
-def presets(session: Session, name: str | None) -> None:
-    """List the study files of the package, or print one."""
+def presets(session: Session, /, name: str | None, engine: str, **wanted: Given) -> None:
+    """List what there is to start from, or print one, made for a version of its engine.
+
+    Tier 1 has the flags that nearly always matter, tier 2 more of them for 40 trials and more, tier 3 also those that
+    change the answers or that not every GPU and model takes.
+    """
     from optuna_tuner.cli.output import print_rows  # noqa: PLC0415  only the list needs it
-    from optuna_tuner.spec.presets import preset_names, preset_text  # noqa: PLC0415  only what reads presets pays
+    from optuna_tuner.presets.shelf import preset_names, summary  # noqa: PLC0415  only what reads presets pays
+    from optuna_tuner.presets.tiers import NEUTRAL  # noqa: PLC0415  as above
 
     if name is not None:
-        click.echo(preset_text(name), nl=False)
+        click.echo(text_of(name, wanted, engine), nl=False)
     else:
-        print_rows(session, ("preset", "is"), [(each, _summary(preset_text(each))) for each in preset_names()])
+        print_rows(session, ("preset", "is"), [(each, summary(each)) for each in (*preset_names(), *NEUTRAL)])
 
 
 @command(example="optuna-tuner validate study.yaml\noptuna-tuner validate --fix studies/*.yaml")
@@ -141,12 +156,6 @@ def _fix(session: Session, file: Path, kinds: Kinds) -> None:
         raise click.UsageError(f"{file} cannot be written: {error.strerror}") from error
     for old, new in renamed.items():
         session.note(f"{file}: {old} is now {new}")
-
-
-def _summary(text: str) -> str:
-    """The first sentence that a preset's own comments say about it."""
-    comments = [line.lstrip("# ") for line in text.splitlines() if line.startswith("#") and "$schema" not in line]
-    return comments[0] if comments else ""
 
 
 def _write(file: Path, text: str, *, force: bool) -> None:

@@ -7,6 +7,8 @@ import re
 from collections.abc import Iterator, Mapping
 
 from optuna_tuner.engines.argv import Flags, FlagValue
+from optuna_tuner.errors import EnvironmentFaultError
+from optuna_tuner.memory import facts
 from optuna_tuner.values import Json, Model, Scalar, Slot
 
 # What rules may speak of beside flags. Those of the slot are filled in here, the others by who knows model and GPU.
@@ -24,6 +26,22 @@ FACTS: Mapping[str, str] = {
 }
 _NUMBER = re.compile(r"[+-]?(\d+|\d*\.\d+|\d+\.\d*)(e[+-]?\d+)?", re.IGNORECASE)
 _ALMOST_A_NUMBER = re.compile(r"[+-]?\.?\d")
+
+
+def model_facts(path: str) -> Mapping[str, Scalar]:
+    """What rules may ask of a model; nothing where its config is not on this machine, or not wholly understood."""
+    try:
+        found = facts.read(path)
+    except EnvironmentFaultError:
+        return {}
+    if found.doubts or not found.heads:
+        return {}
+    return {
+        "model_heads": found.heads,
+        "model_kv_heads": found.kv_heads,
+        "model_experts": found.experts,
+        "model_uses_mla": found.is_mla,
+    }
 
 
 def known_values(model: Model, flags: Flags, slot: Slot) -> dict[str, Scalar]:

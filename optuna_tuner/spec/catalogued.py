@@ -56,7 +56,7 @@ def _fixed(catalogue: Catalogue, path: Path, value: Json) -> Iterator[Finding]:
     elif "." in name:
         yield from _dotted(flag, path)
     elif isinstance(value, bool | int | float | str):
-        reason = _refused(flag, value)
+        reason = refusal(flag, value)
         if reason:
             yield Finding(path=path, message=reason)
 
@@ -69,10 +69,10 @@ def _sampled(catalogue: Catalogue, path: Path, parameter: Parameter) -> Iterator
     elif "." in name:
         yield from _dotted(flag, path)
     elif isinstance(parameter, Choice):
-        reasons = ((index, _refused(flag, value)) for index, value in enumerate(parameter.choices))
+        reasons = ((index, refusal(flag, value)) for index, value in enumerate(parameter.choices))
         yield from (Finding(path=(*path, "choices", index), message=reason) for index, reason in reasons if reason)
     else:
-        reason = _refused(flag, _example(parameter))
+        reason = refusal(flag, _example(parameter))
         if reason:
             yield Finding(path=(*path, "type"), message=reason)
 
@@ -105,7 +105,7 @@ def _example(parameter: Int | Float | Switch) -> Scalar:
     return parameter.low if isinstance(parameter, Int) else parameter.low + 0.5
 
 
-def _refused(flag: Flag, value: Scalar) -> str:
+def refusal(flag: Flag, value: Scalar) -> str:
     """Why the parser would refuse this word; empty where it would not, or where that is not known."""
     option = flag.spellings[0]
     if flag.type is FlagType.SWITCH:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 
 from optuna_tuner.engines.embedded import located_model, resolve_model
-from optuna_tuner.errors import EnvironmentFaultError
-from optuna_tuner.memory import facts
+from optuna_tuner.engines.known_values import model_facts
 from optuna_tuner.spec.study import ModelSpec
-from optuna_tuner.values import Model, Scalar
+from optuna_tuner.values import Model
 
 
 def prepare_model(spec: ModelSpec) -> Model:
@@ -23,20 +21,4 @@ def model_paths(spec: ModelSpec) -> Model:
 
 
 def _known(model: Model) -> Model:
-    return replace(model, facts=_facts(model.path))
-
-
-def _facts(path: str) -> Mapping[str, Scalar]:
-    """What rules may ask of it; nothing where its config is not on this machine, or not wholly understood."""
-    try:
-        found = facts.read(path)
-    except EnvironmentFaultError:
-        return {}
-    if found.doubts or not found.heads:
-        return {}
-    return {
-        "model_heads": found.heads,
-        "model_kv_heads": found.kv_heads,
-        "model_experts": found.experts,
-        "model_uses_mla": found.is_mla,
-    }
+    return replace(model, facts=model_facts(model.path))

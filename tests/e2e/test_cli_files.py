@@ -56,6 +56,7 @@ def never_made(tmp_path: Path) -> Iterator[None]:
 def test_every_preset_becomes_a_valid_study_file(optuna_tuner: OptunaTuner) -> None:
     names = [line.split()[0] for line in optuna_tuner("presets").stdout.splitlines()[1:]]
     assert {"embedded", "vllm", "sglang"} <= set(names)
+    names = [name for name in names if name not in {"parallelism", "quantization"}]  # these are for --with
     for name in names:
         assert optuna_tuner("init", f"{name}.yaml", "--preset", name).returncode == 0
     checked = optuna_tuner("validate", *(f"{name}.yaml" for name in names))

@@ -13,7 +13,7 @@ from click.testing import Result
 
 from optuna_tuner.cli.faults import _report_thread, describe_bug
 from optuna_tuner.errors import ConflictError, EnvironmentFaultError, StoppedError, StoreError, TunerError
-from optuna_tuner.spec.presets import preset_text
+from optuna_tuner.presets.shelf import preset_text
 
 if TYPE_CHECKING:
     from fake_tuner import FakeTuner

@@ -22,8 +22,8 @@ from optuna_tuner.engines.known_values import FACTS, known_values
 from optuna_tuner.engines.sglang import Sglang, SglangOptions
 from optuna_tuner.engines.vllm import Vllm, VllmOptions
 from optuna_tuner.plugins import InstalledKinds
+from optuna_tuner.presets.shelf import preset_names, preset_text
 from optuna_tuner.spec.files import load_study
-from optuna_tuner.spec.presets import preset_names, preset_text
 from optuna_tuner.spec.rules import CONDITIONS, evaluate, names
 from optuna_tuner.spec.space import Choice, Int, Parameter, Switch
 from optuna_tuner.tuning.setting import assemble

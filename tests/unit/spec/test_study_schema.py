@@ -6,8 +6,8 @@ import pytest
 import yaml
 from spec_kinds import NamedKinds
 
+from optuna_tuner.presets.shelf import preset_names, preset_text
 from optuna_tuner.spec.json_schema import study_schema
-from optuna_tuner.spec.presets import preset_names, preset_text
 from optuna_tuner.spec.writing import SCHEMA_LINE
 
 jsonschema = pytest.importorskip("jsonschema")

@@ -7,15 +7,15 @@ from spec_kinds import NamedKinds
 
 from optuna_tuner.errors import NotFoundError
 from optuna_tuner.plugins import InstalledKinds
+from optuna_tuner.presets.shelf import preset_names, preset_text
 from optuna_tuner.spec.files import load_study, parse_study
-from optuna_tuner.spec.presets import preset_names, preset_text
 from optuna_tuner.spec.writing import to_yaml
 
 STUDIES = sorted((Path(__file__).parents[3] / "studies").glob("*.yaml"))
 
 
 def test_there_is_a_preset_for_each_engine() -> None:
-    assert preset_names() == ("embedded", "sglang", "sglang_wide", "vllm", "vllm_cpu", "vllm_wide")
+    assert preset_names() == ("embedded", "llama_cpp", "sglang", "vllm", "vllm_cpu")
 
 
 @pytest.mark.parametrize("name", preset_names())
@@ -43,5 +43,5 @@ def test_every_study_of_the_repository_is_good(file: Path) -> None:
 
 
 def test_an_unknown_preset_names_the_known_ones() -> None:
-    with pytest.raises(NotFoundError, match='no preset "gpu"; there are embedded, sglang, sglang_wide, vllm'):
+    with pytest.raises(NotFoundError, match='no preset "gpu"; there are embedded, llama_cpp, sglang, vllm'):
         preset_text("gpu")

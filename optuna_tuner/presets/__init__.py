@@ -1,0 +1,1 @@
+"""Study files to start from, and search spaces in tiers, made for the engine's version."""
