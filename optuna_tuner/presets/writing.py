@@ -22,6 +22,9 @@ benchmark:
   concurrency: [8, 32, 128]
   requests: 400
 """
+_GUARD = """\
+# Who may answer otherwise is asked some prompts first, and held against the default's answers.
+quality: {}"""
 _GOALS = """\
 goals:
   objectives:
@@ -54,7 +57,7 @@ def fragment_text(space: Space) -> str:
     if space.first:
         parts.append("\n".join(_first(space)))
     if any(entry.flag.effect is Effect.QUALITY for entry in space.entries):
-        parts.append("# Who may answer otherwise is asked some prompts first, and held against the default's answers.\nquality: {}")
+        parts.append(_GUARD)
     return "\n\n".join(parts) + "\n"
 
 
