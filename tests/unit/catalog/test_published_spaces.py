@@ -16,6 +16,7 @@ from optuna_tuner.catalog import shelf
 from optuna_tuner.errors import Fault, SpecError
 from optuna_tuner.plugins import InstalledKinds
 from optuna_tuner.spec.files import check_study
+from optuna_tuner.spec.space import flag_name
 from optuna_tuner.spec.study import StudySpec
 
 SPACES: dict[str, dict[str, Any]] = yaml.safe_load(
@@ -23,13 +24,15 @@ SPACES: dict[str, dict[str, Any]] = yaml.safe_load(
 )
 
 
-def faults(engine: str, version: str, *, space: object = None, **fixed: object) -> list[Fault]:
+def faults(engine: str, version: str, *, space: dict[str, Any] | None = None, **fixed: object) -> list[Fault]:
+    """In a study that may change the answers and the longest context, as many of these spaces do."""
     study = {
         "name": "published",
         "model": {"name": "m", "path": "m"},
         "engine": {"kind": engine, "version": version, **fixed},
         "benchmark": {"kind": "script", "command": ["x"], "metrics": ["score"]},
         "space": space or {"ANY": {"type": "switch", "env": True}},
+        "quality": {"allow": [name for name in space or () if flag_name(name) == "max_model_len"]},
         "goals": {"objectives": [{"metric": "score", "direction": "maximize"}]},
     }
     try:
