@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 from collections.abc import Iterator, Mapping
@@ -70,7 +71,7 @@ class Models:
 
     def serving(self, facts: Mapping[str, Scalar]) -> Model:
         """A model for which these facts are true."""
-        heads = int(facts.get("model_heads", max(8, int(facts.get("model_kv_heads", 0)))))
+        heads = int(facts.get("model_heads", 2 * int(facts.get("model_kv_heads", 4))))
         config: dict[str, Json] = {
             "num_attention_heads": heads,
             "num_key_value_heads": int(facts.get("model_kv_heads", min(4, heads))),
@@ -92,8 +93,7 @@ class Models:
 
     def _made(self, config: Mapping[str, Json]) -> Path:
         own = json.loads((self._source / "config.json").read_text(encoding="utf-8"))
-        names = "-".join(str(value) for value in config.values() if not isinstance(value, list))
-        folder = self._root / names
+        folder = self._root / re.sub(r"\W+", "-", "-".join(map(str, config.values()))).strip("-")
         if not folder.is_dir():
             ignored = shutil.ignore_patterns("*.gguf", "*.safetensors")
             shutil.copytree(self._source, folder, ignore=ignored)

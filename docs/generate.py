@@ -188,11 +188,13 @@ What only vLLM refused, of 379:
 
 * 15: `data_parallel_rank` without `data_parallel_size` above 1.
 * 11: what vLLM's older model runner lacks, which it uses where there is no Triton, as on this CPU: prefill context
-  parallelism, and sampling in shards.
+  parallelism, and sampling in shards. Both are rules since.
 * 4: microbatches by `ubatch_size` with the wrong `all2all_backend` on a CPU; the rule speaks of GPUs.
 * 1: `speculative_config` without `num_speculative_tokens`.
 
-Not shown: rules that need GPUs, another model or a draft model, other versions of vLLM than this one, and all of
+Each rule that a CPU can show was also shown by [real launches](vllm-launches.md).
+
+Not shown by either: rules that need GPUs, other versions of vLLM than this one, and all of
 SGLang, which needs a GPU: these stand on its sources alone. Each of llama.cpp's rules that refuse is shown by a test
 that starts the embedded server with both examples."""
 

@@ -30,17 +30,28 @@ REFUSALS = re.compile(r"^(?:[A-Za-z_]\w*\.)*(?:ValueError|AssertionError|NotImpl
 class Sign:
     """A pattern that one line shows, and what it means.
 
-    `beside` must be found somewhere in the log too, where the line alone could mean two things.
+    `beside` must be found somewhere in the log too, where the line alone could mean two things. `named_above`: what it
+    speaks of stands alone in the line above it, as pydantic writes; each such pair of lines is evidence.
     """
 
     pattern: re.Pattern[str]
     cause: Cause
     beside: re.Pattern[str] | None = None
+    named_above: bool = False
+
+    def evidence(self, lines: Sequence[str]) -> str | None:
+        """The line that shows it; None where none does."""
+        found = [index for index, line in enumerate(lines) if self.pattern.search(line)]
+        if not found or (self.beside and not any(self.beside.search(line) for line in lines)):
+            return None
+        if self.named_above and found[0]:
+            return "; ".join(dict.fromkeys(f"{lines[index - 1]}: {lines[index]}" for index in found))
+        return lines[found[0]]
 
 
-def sign(pattern: str, cause: Cause, beside: str | None = None) -> Sign:
+def sign(pattern: str, cause: Cause, beside: str | None = None, *, named_above: bool = False) -> Sign:
     """A sign from the texts of its patterns. `^` is the start of a line without the logger's prefix."""
-    return Sign(re.compile(pattern), cause, re.compile(beside) if beside else None)
+    return Sign(re.compile(pattern), cause, re.compile(beside) if beside else None, named_above)
 
 
 COMMON = (
@@ -90,11 +101,9 @@ class Signs:
 
 def _shown(signs: Iterable[Sign], lines: Sequence[str]) -> Diagnosis | None:
     for candidate in signs:
-        found = next((line for line in lines if candidate.pattern.search(line)), None)
-        if found is None:
-            continue
-        if candidate.beside is None or any(candidate.beside.search(line) for line in lines):
-            return _diagnosis(candidate.cause, found)
+        evidence = candidate.evidence(lines)
+        if evidence is not None:
+            return _diagnosis(candidate.cause, evidence)
     return None
 
 

@@ -54,7 +54,7 @@ SIGNS = Signs(
         sign(r"OutOfMemoryError|CUDA out of memory|HIP out of memory", Cause.OUT_OF_MEMORY_HEADROOM, HEADROOM),
         sign(r"OutOfMemoryError|CUDA out of memory|HIP out of memory|MemoryError", Cause.OUT_OF_MEMORY_POOL),
         sign(r"^Value error, |^Assertion failed, ", Cause.BAD_COMBINATION),
-        sign(r"^Input should be |^Unexpected keyword argument|^Extra inputs are not", Cause.BAD_FLAG),
+        sign(r"^Input should be |^Unexpected keyword argument|^Extra inputs are not", Cause.BAD_FLAG, named_above=True),
     ),
     serving=(sign(r"OutOfMemoryError|CUDA out of memory|HIP out of memory", Cause.OUT_OF_MEMORY_RUNTIME),),
 )

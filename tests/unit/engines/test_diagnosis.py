@@ -32,6 +32,21 @@ def test_vllm_messages(line: str, cause: Cause) -> None:
     assert (found.cause, found.evidence) == (cause, line)
 
 
+def test_values_that_vllms_configuration_does_not_take_are_told_with_their_names() -> None:
+    log = """\
+pydantic_core._pydantic_core.ValidationError: 2 validation errors for SchedulerConfig
+max_num_batched_tokens
+  Input should be greater than or equal to 1 [type=greater_than_equal, input_value=0, input_type=int]
+    For further information visit https://errors.pydantic.dev/2.14/v/greater_than_equal
+max_num_seqs
+  Input should be greater than or equal to 1 [type=greater_than_equal, input_value=0, input_type=int]
+"""
+    found = VLLM.diagnose(log, 1)
+    bound = "Input should be greater than or equal to 1 [type=greater_than_equal, input_value=0, input_type=int]"
+    assert found.cause is Cause.BAD_FLAG
+    assert found.evidence == f"max_num_batched_tokens: {bound}; max_num_seqs: {bound}"
+
+
 @pytest.mark.parametrize(
     ("line", "cause"),
     [
