@@ -46,6 +46,7 @@ FIXED: Mapping[str, Scalar] = {"load_format": "dummy", "dtype": "float32", "enfo
 LONGEST = 160
 CHILD = "--multiprocessing-fork"  # among the arguments of a process that multiprocessing has started
 READY = "Application startup complete"
+DETAILS = re.compile(r" \[type=[^\]]*\]?")  # of pydantic
 WARNING = re.compile(r"WARNING \d\d-\d\d \d\d:\d\d:\d\d \[[\w.]+:\d+\] (.*)")
 
 
@@ -249,7 +250,8 @@ def table(rows: Sequence[Row]) -> Iterator[str]:
     yield "| rule | example | we | vLLM | what it said | CPU, s |"
     yield "| --- | --- | --- | --- | --- | --- |"
     for row in rows:
-        said = f"`{' '.join(row.said.split())[:LONGEST]}`" if row.said else ""
+        words = DETAILS.sub("", " ".join(row.said.split())).replace("`", "'").replace("|", "/")
+        said = f"`{words[:LONGEST]}`" if words else ""
         which, ours = "breaks" if row.case.example.breaks else "keeps", "refuse" if row.case.ours else "take"
         yield f"| {row.case.example.rule.id} | {which} | {ours} | {verdict(row)} | {said} | {row.seen.cpu_s:.1f} |"
 

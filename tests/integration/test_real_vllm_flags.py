@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -56,7 +56,7 @@ def of_the_presets() -> Iterator[tuple[str, Scalar]]:
                 yield from ((flag, value) for value in _values(parameter) if not parameter.env)
 
 
-def _values(parameter: Parameter) -> tuple[Scalar, ...]:
+def _values(parameter: Parameter) -> Sequence[Scalar]:
     return parameter.values() if isinstance(parameter, Choice | Switch) else (parameter.low, parameter.high)
 
 
