@@ -1,4 +1,4 @@
-"""The flags that are read off vLLM's source, and those of the presets, against a vLLM that is installed.
+"""The flags that are read off vLLM's source, and those of the tiers, against a vLLM that is installed.
 
 OPTUNA_TUNER_TEST_VLLM names its Python, or the `vllm` beside it. tests/lanes/vllm-flags.sh gets one.
 """
@@ -22,14 +22,17 @@ from optuna_tuner.catalog.scan import vllm_source
 from optuna_tuner.catalog.wheels.wheel import local_wheel
 from optuna_tuner.engines.vllm import spelling
 from optuna_tuner.plugins import InstalledKinds
+from optuna_tuner.presets.resolving import Setup, resolve
+from optuna_tuner.presets.shelf import preset_text
+from optuna_tuner.presets.tiers import NEUTRAL, OPT_IN
 from optuna_tuner.spec.files import parse_study
-from optuna_tuner.spec.presets import preset_names, preset_text
 from optuna_tuner.spec.space import Choice, Parameter, Switch
 from optuna_tuner.values import Scalar
 
 VLLM = os.environ.get("OPTUNA_TUNER_TEST_VLLM", "")
 ASKS = Path(__file__).parents[1] / "material" / "vllm" / "real_parser.py"
 OF_THE_PLATFORM = {("mm_processor_device", "choices")}  # "cuda" is one of them where there is CUDA
+VERSION = "import importlib.metadata as m; print(m.version('vllm').partition('+')[0])"
 WRONG = ("model", "--kv-cache-dtype", "fp7")
 COMPARED = ("name", "spellings", "type", "many", "choices", "default", "negatable")
 
@@ -47,27 +50,28 @@ class Real:
     refusals: Mapping[tuple[str, ...], str]  # by the command line, for those that the parser does not take
 
 
-def of_the_presets() -> Iterator[tuple[str, Scalar]]:
-    """Every flag of every preset for vLLM, with each of its values; of a range both ends."""
-    for name in preset_names():
-        study = parse_study(preset_text(name), name, InstalledKinds())
-        if study.engine.kind == "vllm":
-            for flag, parameter in study.space.items():
-                yield from ((flag, value) for value in _values(parameter) if not parameter.env)
+def of_the_tiers(version: str) -> Iterator[tuple[str, Scalar]]:
+    """Every flag of every tier and of the preset for CPUs, with each of its values; of a range both ends."""
+    facts: dict[str, Scalar] = {"model_heads": 32, "model_kv_heads": 4, "model_experts": 128, "model_uses_mla": False}
+    tiers = resolve(Setup(engine="vllm", version=version, gpus=8, model=facts), OPT_IN, NEUTRAL).parameters
+    cpu = parse_study(preset_text("vllm_cpu"), "vllm_cpu.yaml", InstalledKinds()).space
+    for flag, parameter in [*tiers.items(), *cpu.items()]:
+        yield from ((flag, value) for value in _values(parameter) if not parameter.env)
 
 
 def _values(parameter: Parameter) -> Sequence[Scalar]:
     return parameter.values() if isinstance(parameter, Choice | Switch) else (parameter.low, parameter.high)
 
 
-def command_line(flag: str, value: Scalar) -> tuple[str, ...]:
-    return ("model", *spelling(None).argv({flag: value}))
+def command_line(flag: str, value: Scalar, version: str) -> tuple[str, ...]:
+    return ("model", *spelling(version).argv({flag: value}))
 
 
 @pytest.fixture(scope="module")
 def real() -> Real:
     python = Path(VLLM) if Path(VLLM).name.startswith("python") else Path(VLLM).with_name("python")
-    lines = [command_line(flag, value) for flag, value in of_the_presets()] + [WRONG]
+    version = subprocess.run([python, "-c", VERSION], capture_output=True, text=True, check=True).stdout.strip()
+    lines = [command_line(*each, version) for each in of_the_tiers(version)] + [WRONG]
     asked = json.dumps(lines)
     ran = subprocess.run([python, ASKS], input=asked, capture_output=True, text=True, check=True, timeout=500)
     found = json.loads(ran.stdout.splitlines()[-1])
@@ -112,7 +116,7 @@ def test_the_catalogue_of_that_version_says_what_the_parser_has(real: Real) -> N
     assert differences(shelf.load("vllm", real.version).flags, real) == []
 
 
-def test_the_parser_takes_every_flag_of_the_presets_with_each_of_its_values(real: Real) -> None:
-    assert len(set(of_the_presets())) > 20
+def test_the_parser_takes_every_flag_of_the_tiers_with_each_of_its_values(real: Real) -> None:
+    assert len(set(of_the_tiers(real.version))) > 40
     assert set(real.refusals) == {WRONG}
     assert "invalid choice" in real.refusals[WRONG]
