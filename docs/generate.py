@@ -152,7 +152,9 @@ What each engine is known to refuse, to rewrite or to warn of. The rules are dat
 a launch, a configuration is held against the rules of exactly the engine's version (`engine.version` of the study); one
 that a rule **refuses** or **crashes** is not launched: the sampler
 [draws again](../explanation/how-rules-reach-the-sampler.md), and where it finds no other, the trial ends with the cause
-[`rejected`](causes.md#rejected). What an engine **rewrites** or **warns** of is data that nothing acts on yet.
+[`rejected`](causes.md#rejected). What an engine **rewrites** or **warns** of is launched; `plan` says so of its
+examples, `show` and the dashboard of each trial. Where it is exactly known what an engine makes of a flag, that stands
+behind **rewrites**: configurations that become one are [measured once](../explanation/effective-configuration.md).
 
 * A rule fires only where every value that it speaks of is known: given as a flag, certain without being given (a
   parallel size is 1), or a fact of the slot. A number with a unit (`8k`), a list, and an object that is given both as a
@@ -427,7 +429,9 @@ def _rule(engine: str, book: RuleBook, rule: KnownRule) -> tuple[str, str, str, 
     version = str(having[-1]) if having else None
     message = next(each.message for each in findings(engine, version, rule.breaks) if each.rule == rule)
     versions = f"`{rule.versions}`" if str(rule.versions) else "all"
-    return rule.id, versions, rule.effect, f"`{rule.forbid}`", message, rule.source
+    sets = ", ".join(f"`{name}` = `{expression}`" for name, expression in rule.sets.items())
+    effect = f"{rule.effect}: {sets}" if sets else str(rule.effect)
+    return rule.id, versions, effect, f"`{rule.forbid}`", message, rule.source
 
 
 def _is_ours(plugin: Listed) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -67,6 +68,31 @@ class Engine(Plugin):
     @abstractmethod
     def effective_config(self, endpoint: Endpoint, log: str) -> Mapping[str, Scalar]:
         """What the running server resolved, by canonical flag name; empty where it does not tell."""
+
+    def identity(self, model: Model, params: Params, slot: Slot) -> Mapping[str, Scalar]:
+        """What the server will effectively run with, as far as that is certain: equal ones are one server.
+
+        Flags by canonical name, the study's fixed ones among them, and variables of the environment by name with a `$`
+        before it. What cannot change the server, such as a flag that is given its default, is left out; what may is
+        not. Without an override it is the launch as it stands, which is always certain.
+        """
+        launch = self.render(model, params, slot)
+        return {"argv": json.dumps(launch.argv), **{f"${name}": value for name, value in launch.env.items()}}
+
+    def settled(self, resolved: Mapping[str, Scalar]) -> frozenset[str]:
+        """The flags of `identity` that a read-back settles: what was asked of them matters no more once it is known.
+
+        `resolved` is what `effective_config` gave. Two servers with equal read-backs whose identities differ in these
+        flags alone are one server; so a flag belongs here only if all that follows from it is told as well. None by
+        default.
+        """
+        del resolved
+        return frozenset()
+
+    def remarks(self, model: Model, params: Params, slot: Slot) -> tuple[str, ...]:
+        """What the engine is known to rewrite or to warn of in this configuration, a line each, for people."""
+        del model, params, slot
+        return ()
 
     @abstractmethod
     def identify(self, endpoint: Endpoint) -> str | None:

@@ -81,7 +81,7 @@ class Tuner:
         known = next((view for view in self.studies() if view.name == spec.name), None)
         if known is None:
             return None
-        spans = [trial.duration_s for trial in known.trials if trial.duration_s is not None]
+        spans = [trial.duration_s for trial in known.trials if trial.duration_s is not None and trial.same_as is None]
         return sum(spans) / len(spans) * max(0, spec.budget.trials - known.spent) if spans else None
 
     # Work

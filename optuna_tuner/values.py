@@ -41,6 +41,7 @@ class Cause(StrEnum):
     DEPLOYER_FAILED = "deployer_failed"
     BENCHMARK_FAILED = "benchmark_failed"
     MACHINE = "machine"
+    REPEATED = "repeated"
     STOPPED = "stopped"
     CANCELLED = "cancelled"
 
@@ -87,6 +88,7 @@ _MEANING: Mapping[Cause, tuple[Blame, str]] = {
     Cause.DEPLOYER_FAILED: (Blame.MACHINE, "The server could not be started at all: see the reason."),
     Cause.BENCHMARK_FAILED: (Blame.MACHINE, "The load client failed, or its report cannot be believed."),
     Cause.MACHINE: (Blame.MACHINE, "The machine failed, not the configuration."),
+    Cause.REPEATED: (Blame.NOBODY, "Another worker measures the same server at this moment: nothing was launched."),
     Cause.STOPPED: (Blame.NOBODY, "Interrupted; the parameters wait in the queue."),
     Cause.CANCELLED: (Blame.NOBODY, "Cancelled by a user."),
 }

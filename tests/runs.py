@@ -46,7 +46,7 @@ def study(name: str, *, requests: int = QUICK, **changes: object) -> StudySpec:
         "model": {"name": "tiny"},
         "engine": {"kind": "fake", "flags": {"ttft_ms": 5}},
         "benchmark": {"kind": "http", "scenario": "D(8,64)", "concurrency": [1], "requests": requests},
-        "space": {"itl_ms": {"type": "int", "low": 4, "high": 5}},
+        "space": {"itl_ms": {"type": "float", "low": 4.0, "high": 5.0}},
         "goals": {"objectives": [{"metric": "output_throughput_tok_s", "direction": "maximize"}]},
         "budget": {"trials": 2},
         "limits": {"teardown_s": 5},

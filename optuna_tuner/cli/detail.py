@@ -54,6 +54,7 @@ def show_trial(session: Session, study: StudyView, trial: TrialView) -> None:
         },
     )
     _flags(session, {**study.spec.fixed_flags, **trial.params}, trial.effective_config)
+    _section(session, "Known of these flags", ("",), [(remark,) for remark in trial.remarks])
     # Without figures the amount of a violation is made up, so that the sampler learns; it says nothing to people.
     rows = [(name, *kept(excess, measured=trial.has_measured(name))) for name, excess in trial.constraints.items()]
     _section(session, "Constraints", ("constraint", "", ""), rows)
@@ -66,6 +67,7 @@ def _trial_facts(trial: TrialView) -> Mapping[str, str]:
     return {
         "trial": f"{trial.number} ({trial.kind.value})",
         "state": f"{trial.state.value}, {trial.phase.value}" if trial.phase else trial.state.value,
+        "repeats": trial.repeats,
         "cause": trial.cause.value if trial.cause else "",
         "evidence": trial.reason,
         "advice": trial.advice,
@@ -94,8 +96,16 @@ def _section(session: Session, title: str, columns: Sequence[str], rows: Sequenc
 
 
 def _flags(session: Session, asked: Mapping[str, Scalar], effective: Mapping[str, Scalar]) -> None:
-    rows = [(name, word(asked.get(name)), word(effective.get(name))) for name in {**asked, **effective}]
-    _section(session, "Flags", ("flag", "asked", "the server says"), rows)
+    """What was asked for, and what the server made of it where that is something else."""
+    rows = [(name, word(value), word(_else(value, effective.get(name)))) for name, value in asked.items()]
+    _section(session, "Flags", ("flag", "asked", "the server says otherwise"), rows)
+    more = len(effective.keys() - asked.keys())
+    if more:
+        session.note(f"\nThe server tells {more} more, which were not asked for: the same command with -o yaml")
+
+
+def _else(asked: Scalar, told: Scalar | None) -> Scalar | None:
+    return None if told == asked else told
 
 
 def _levels(session: Session, trial: TrialView) -> None:

@@ -122,4 +122,5 @@ def endings(view: StudyView) -> str:
     """How a study's trials ended, in numbers."""
     counts = view.counts
     broken = counts.complete - counts.feasible + counts.pruned
-    return f"{counts.feasible} feasible, {broken} not, {counts.failed} failed or stopped"
+    repeated = f", {counts.repeated} repeated" if counts.repeated else ""
+    return f"{counts.feasible} feasible, {broken} not, {counts.failed} failed or stopped{repeated}"

@@ -28,7 +28,8 @@ def show_results(session: Session, view: StudyView) -> None:
         style="bold",
     )
     if view.ended_because:
-        session.out.print(f"It was ended: {view.ended_because}", style="red", soft_wrap=True)
+        style = "" if view.state == "done" else "red"
+        session.out.print(f"It was ended: {view.ended_because}", style=style, soft_wrap=True)
     show_counts(session, view)
     best = view.best.trial
     if best is None:
@@ -42,6 +43,8 @@ def show_counts(session: Session, view: StudyView) -> None:
     """Print how the trials ended, and what to conclude from each cause of failure."""
     counts = view.counts
     session.out.print(f"{endings(view)}, {counts.running} running, {counts.queued} queued")
+    if counts.repeated:
+        session.out.print("  Repeated: the same server as an earlier trial, not measured again and not counted.")
     for cause, count in view.causes.items():
         session.out.print(f"  {count} x {cause.value}: {cause.advice}")
 

@@ -38,6 +38,8 @@ def show_plan(session: Session, plan: Plan, output: str) -> None:
         title = titles[place] if place < len(titles) else "An example from the space"
         session.out.print(f"\n{title}", style="bold")
         _show_request(session, launch)
+        for remark in plan.remarks[place]:
+            session.out.print(f"  Known: {remark}", soft_wrap=True)
     session.note("\nThe complete requests, as the deployer will send them: the same command with -o yaml")
     for warning in plan.warnings:
         session.note(f"Warning: {warning}")

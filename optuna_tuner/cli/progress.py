@@ -23,7 +23,14 @@ if TYPE_CHECKING:
 
     from optuna_tuner.results.views import StudyView, TrialView
 
-COLOURS = {"feasible": "green", "infeasible": "yellow", "pruned": "yellow", "failed": "red", "stopped": "red"}
+COLOURS = {
+    "feasible": "green",
+    "infeasible": "yellow",
+    "pruned": "yellow",
+    "failed": "red",
+    "stopped": "red",
+    "repeated": "bright_black",
+}
 WAITING = ("queued", "running")
 LONGEST_REASON = 120  # characters; `show` has all of it
 SHOWN = 8  # trials at the foot of the live view
@@ -57,6 +64,8 @@ class Lines:
 
 def trial_line(view: StudyView, trial: TrialView) -> str:
     """How one trial ended, in one line."""
+    if trial.repeats:
+        return f"{trial.name} {trial.state.value}: {settings(trial.params)}: {trial.repeats}"
     metrics = [objective.metric for objective in view.spec.goals.objectives]
     values = [f"{metric} {measured(metric, value)}" for metric, value in zip(metrics, trial.values, strict=False)]
     said = (

@@ -89,7 +89,7 @@ def show_trials(session: Session, view: StudyView, output: str) -> None:
             trial.number,
             f"{trial.state.value}, {trial.phase.value}" if trial.phase else trial.state.value,
             *(value_of(trial, place, objective) for place, objective in enumerate(objectives)),
-            trial.cause.value if trial.cause else None,
+            trial.cause.value if trial.cause and trial.same_as is None else trial.repeats or None,
             None if trial.duration_s is None else span(trial.duration_s),
             _flags(trial),
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping
 
 from pydantic import JsonValue
@@ -44,3 +45,13 @@ def scalars(found: JsonValue, leave_out: Iterable[str] = ()) -> Mapping[str, Sca
         for name, value in sorted(found.items())
         if name not in unwanted and isinstance(value, bool | int | float | str)
     }
+
+
+def texts(found: JsonValue, leave_out: Iterable[str] = ()) -> Mapping[str, Scalar]:
+    """The same, with lists and objects as JSON text."""
+    if not isinstance(found, dict):
+        return {}
+    nested = {
+        name: json.dumps(value, sort_keys=True) for name, value in found.items() if isinstance(value, list | dict)
+    }
+    return scalars({**found, **nested}, leave_out)

@@ -9,7 +9,9 @@
 * `since`: the version that brought a flag, for flags that not all checked versions have.
 * `rules`: each with a condition in the language of `optuna_tuner.spec.rules`; the versions that it holds for; a message
   with the values in braces; its source; what the engine does; and two configurations that nearly agree, of which one
-  breaks the rule and one keeps it.
+  breaks the rule and one keeps it. Where it is exactly known what an engine rewrites, the rule also says which flags it
+  sets to what (`sets`, expressions in the same language), and names another configuration that is the same server as
+  the one that breaks the rule (`same`).
 
 A rule fires only where every value that it speaks of is known, so that nothing is refused by guessing.
 """
@@ -22,11 +24,11 @@ from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property, lru_cache
 from importlib.resources import files
-from typing import Annotated
+from typing import Annotated, Self
 
 from packaging.specifiers import SpecifierSet
 from packaging.version import InvalidVersion, Version
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from optuna_tuner.own_data import read_yaml
 from optuna_tuner.spec.rules import RuleError, evaluate, holds, names
@@ -63,7 +65,10 @@ class _Strict(BaseModel):
 
 
 class KnownRule(_Strict):
-    """One rule. `breaks` is a configuration that it forbids, `keeps` the nearest one that it allows."""
+    """One rule. `breaks` is a configuration that it forbids, `keeps` the nearest one that it allows.
+
+    `sets` is what the engine makes of flags where the rule is broken, and `same` the server that `breaks` becomes.
+    """
 
     id: str
     forbid: str
@@ -73,6 +78,16 @@ class KnownRule(_Strict):
     effect: Effect
     breaks: Mapping[str, Scalar]
     keeps: Mapping[str, Scalar]
+    sets: Mapping[str, str] = Field(default_factory=dict)
+    same: Mapping[str, Scalar] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _is_shown_to_set(self) -> Self:
+        if bool(self.sets) != bool(self.same) or (self.sets and self.effect is not Effect.REWRITES):
+            raise ValueError(
+                f"{self.id}: only a rewriting rule sets flags, and then it names a server that is the same"
+            )
+        return self
 
     def message(self, values: Mapping[str, Scalar]) -> str:
         """Why these values cannot stand together, for people."""
@@ -157,6 +172,26 @@ def findings(engine: str, version: str | None, given: Mapping[str, Scalar]) -> I
 def broken(engine: str, version: str | None, given: Mapping[str, Scalar]) -> str | None:
     """Why the engine cannot start with these values, as far as it is known; None where no rule says that it cannot."""
     return next((each.message for each in findings(engine, version, given) if each.rule.effect.rejects), None)
+
+
+def remarks(engine: str, version: str | None, given: Mapping[str, Scalar]) -> tuple[str, ...]:
+    """What the engine rewrites or warns of in these values, as far as it is known."""
+    return tuple(each.message for each in findings(engine, version, given) if not each.rule.effect.rejects)
+
+
+def rewritten(engine: str, version: str | None, given: Mapping[str, Scalar]) -> Mapping[str, Scalar]:
+    """The flags that the engine is exactly known to change from what is given, with what it makes of them.
+
+    The rules are applied in the order of the book, each to what those before it have made.
+    """
+    book, release = rule_book(engine), parsed(version)
+    values, changed = book.completed(release, given), dict[str, Scalar]()
+    for rule in book.rules:
+        if rule.sets and holds(rule.forbid, values) and book.certain(rule, release, given.keys()):
+            found = {name: evaluate(expression, values) for name, expression in rule.sets.items()}
+            changed |= {name: value for name, value in found.items() if not isinstance(value, tuple)}
+            values = book.completed(release, {**given, **changed})
+    return changed
 
 
 @lru_cache(maxsize=8)

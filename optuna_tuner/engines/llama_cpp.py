@@ -18,6 +18,9 @@ from optuna_tuner.engines.argv import Flags, Spelling
 from optuna_tuner.engines.asking import answer, scalars, served_model
 from optuna_tuner.engines.diagnosis import Signs, sign
 from optuna_tuner.engines.embedded import GGUF_NAME, LAUNCHER, RESOLVED
+from optuna_tuner.engines.identity import identity
+from optuna_tuner.engines.known_rules import remarks, rewritten
+from optuna_tuner.engines.known_values import known_values
 from optuna_tuner.engines.options import EngineOptions
 from optuna_tuner.values import Cause, Diagnosis, Endpoint, Launch, Model, Params, Scalar, Slot
 
@@ -90,10 +93,7 @@ class LlamaCpp(Engine):
 
     def render(self, model: Model, params: Params, slot: Slot) -> Launch:
         """The launch; a folder stands for the `model.gguf` in it. `llama-server` gets its read-only endpoints on."""
-        command = self._options.command
-        flags = self._options.spelling.merged(self._options.flags, params)
-        if command is None:
-            flags = _as_many_threads_as_cores(flags, slot)
+        command, flags = self._options.command, self._flags(params, slot)
         endpoints = () if command is None else ("--metrics", "--props", "--slots")
         argv = (
             *(command or (sys.executable, "-m", LAUNCHER)),
@@ -115,6 +115,26 @@ class LlamaCpp(Engine):
         flags = self._options.spelling.merged(self._options.flags, params)
         taken = sorted(self._options.spelling.reserved & flags.keys())
         return f"{taken[0]} is set by the tuner itself" if taken else None
+
+    def identity(self, model: Model, params: Params, slot: Slot) -> Mapping[str, Scalar]:
+        """By what llama.cpp is known to rewrite; the threads are those of the slot where none are asked for."""
+        flags = self._flags(params, slot)
+        changed = rewritten(self.kind, self._options.named_version, known_values(model, flags, slot))
+        variables = self._options.variables(params.env)
+        return identity(self._options.spelling, self.catalogue(), {**flags, **changed}, variables)
+
+    def settled(self, resolved: Mapping[str, Scalar]) -> frozenset[str]:
+        """All that the embedded server parsed; a llama-server tells of its slots alone, not of what follows."""
+        names = () if self._options.command else self._options.spelling.catalogue.names()
+        return frozenset(names) & resolved.keys()
+
+    def remarks(self, model: Model, params: Params, slot: Slot) -> tuple[str, ...]:
+        """By the known rules."""
+        return remarks(self.kind, self._options.named_version, known_values(model, self._flags(params, slot), slot))
+
+    def _flags(self, params: Params, slot: Slot) -> Flags:
+        flags = self._options.spelling.merged(self._options.flags, params)
+        return flags if self._options.command else _as_many_threads_as_cores(flags, slot)
 
     def diagnose(self, log: str, exit_code: int | None) -> Diagnosis:
         """By llama.cpp's messages on stderr; the Python error of the embedded server says nothing."""

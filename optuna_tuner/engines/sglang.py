@@ -12,9 +12,10 @@ from optuna_tuner.catalog import shelf
 from optuna_tuner.catalog.catalogue import Catalogue
 from optuna_tuner.contracts import Engine
 from optuna_tuner.engines.argv import Flags, Spelling, whole
-from optuna_tuner.engines.asking import answer, scalars, served_model
+from optuna_tuner.engines.asking import answer, served_model, texts
 from optuna_tuner.engines.diagnosis import Signs, sign
-from optuna_tuner.engines.known_rules import broken
+from optuna_tuner.engines.identity import identity
+from optuna_tuner.engines.known_rules import broken, remarks, rewritten
 from optuna_tuner.engines.known_values import known_values
 from optuna_tuner.engines.options import EngineOptions
 from optuna_tuner.values import Cause, Diagnosis, Endpoint, Launch, Model, Params, Scalar, Slot
@@ -58,6 +59,7 @@ NO_SETTING = frozenset(
         "admin_api_key",
         "dist_init_addr",
         "host",
+        "internal_states",
         "launch_command",
         "max_total_num_tokens",
         "model_path",
@@ -127,15 +129,31 @@ class Sglang(Engine):
             return f"{taken[0]} is set by the tuner itself"
         return broken(self.kind, self._options.named_version, known_values(model, flags, slot))
 
+    def identity(self, model: Model, params: Params, slot: Slot) -> Mapping[str, Scalar]:
+        """By the known rewrites and the plain defaults of the study's version."""
+        flags = self._options.spelling.merged(self._options.flags, params)
+        changed = rewritten(self.kind, self._options.named_version, known_values(model, flags, slot))
+        variables = self._options.variables(params.env)
+        return identity(self._options.spelling, self.catalogue(), {**flags, **changed}, variables)
+
+    def remarks(self, model: Model, params: Params, slot: Slot) -> tuple[str, ...]:
+        """By the known rules of the study's version."""
+        flags = self._options.spelling.merged(self._options.flags, params)
+        return remarks(self.kind, self._options.named_version, known_values(model, flags, slot))
+
     def diagnose(self, log: str, exit_code: int | None) -> Diagnosis:
         """By SGLang's messages; the two kinds of missing memory ask for opposite remedies."""
         return SIGNS.diagnose(log, exit_code)
 
     def effective_config(self, endpoint: Endpoint, log: str) -> Mapping[str, Scalar]:  # noqa: ARG002  SGLang tells it
         """From `/server_info`, or `/get_server_info` before 0.5.4."""
-        told = scalars(answer(endpoint, "/server_info"), NO_SETTING)
-        told = told or scalars(answer(endpoint, "/get_server_info"), NO_SETTING)
+        told = texts(answer(endpoint, "/server_info"), NO_SETTING)
+        told = told or texts(answer(endpoint, "/get_server_info"), NO_SETTING)
         return {self._options.spelling.canonical(name): value for name, value in told.items()}
+
+    def settled(self, resolved: Mapping[str, Scalar]) -> frozenset[str]:
+        """All flags that it tells: it tells the whole of its resolved ServerArgs, lists and objects too."""
+        return frozenset(self._options.spelling.catalogue.names()) & resolved.keys()
 
     def identify(self, endpoint: Endpoint) -> str | None:
         """The model that `/v1/models` lists."""

@@ -16,7 +16,8 @@ from optuna_tuner.contracts import Engine
 from optuna_tuner.engines.argv import Flags, Spelling, whole
 from optuna_tuner.engines.asking import answer, scalars, served_model
 from optuna_tuner.engines.diagnosis import Signs, sign
-from optuna_tuner.engines.known_rules import broken
+from optuna_tuner.engines.identity import identity
+from optuna_tuner.engines.known_rules import broken, remarks, rewritten
 from optuna_tuner.engines.known_values import known_values
 from optuna_tuner.engines.options import EngineOptions
 from optuna_tuner.values import Cause, Diagnosis, Endpoint, Launch, Model, Params, Scalar, Slot
@@ -116,6 +117,18 @@ class Vllm(Engine):
             return f"{taken[0]} is set by the tuner itself"
         return broken(self.kind, self._options.named_version, known_values(model, flags, slot))
 
+    def identity(self, model: Model, params: Params, slot: Slot) -> Mapping[str, Scalar]:
+        """By the known rewrites and the plain defaults of the study's version."""
+        flags = self._options.spelling.merged(self._options.flags, params)
+        changed = rewritten(self.kind, self._options.named_version, known_values(model, flags, slot))
+        variables = self._options.variables(params.env)
+        return identity(self._options.spelling, self.catalogue(), {**flags, **changed}, variables)
+
+    def remarks(self, model: Model, params: Params, slot: Slot) -> tuple[str, ...]:
+        """By the known rules of the study's version."""
+        flags = self._options.spelling.merged(self._options.flags, params)
+        return remarks(self.kind, self._options.named_version, known_values(model, flags, slot))
+
     def diagnose(self, log: str, exit_code: int | None) -> Diagnosis:
         """The root cause, read through "Engine core initialization failed"."""
         return SIGNS.diagnose(log, exit_code)
@@ -125,6 +138,10 @@ class Vllm(Engine):
         told = {**_logged(log), **scalars(answer(endpoint, "/version"))}
         named = {self._options.spelling.canonical(name): value for name, value in told.items()}
         return dict(sorted((name, value) for name, value in named.items() if name not in NO_SETTING))
+
+    def settled(self, resolved: Mapping[str, Scalar]) -> frozenset[str]:
+        """The scheduler's batch alone, whose final size is logged; of others the log may repeat what was asked."""
+        return frozenset({"max_num_batched_tokens"}) & resolved.keys()
 
     def identify(self, endpoint: Endpoint) -> str | None:
         """The model that `/v1/models` lists."""

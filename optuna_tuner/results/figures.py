@@ -53,7 +53,8 @@ def history(study: StudyView, place: int = 0) -> Figure:
     """Every trial's value of one objective, the best so far, and the baseline's line; infeasible ones are grey."""
     objective = study.spec.goals.objectives[place]
     figure = _figure(f"{objective.metric}: trials, best so far, default", "trial", named(objective.metric))
-    measured = [(trial, value) for trial in study.trials if (value := value_of(trial, place, objective)) is not None]
+    own = [trial for trial in study.trials if trial.same_as is None]
+    measured = [(trial, value) for trial in own if (value := value_of(trial, place, objective)) is not None]
     feasible = [(trial, value) for trial, value in measured if trial.feasible]
     infeasible = [(trial, value) for trial, value in measured if not trial.feasible]
     _points(figure, infeasible, "not feasible", GREY)

@@ -16,7 +16,7 @@ from optuna_tuner.results.trials import TrialView
 from optuna_tuner.results.views import StudyView
 from optuna_tuner.values import Drift, Json, Scalar
 
-TRIAL_COLUMNS = ("number", "kind", "state", "cause", "level", "duration_s", "tries", "worker")
+TRIAL_COLUMNS = ("number", "kind", "state", "cause", "level", "duration_s", "tries", "worker", "same_as")
 STUDY_COLUMNS = (
     "name",
     "state",
@@ -85,6 +85,7 @@ def _trial_cells(trial: TrialView) -> tuple[Cell, ...]:
         _rounded(trial.duration_s),
         trial.tries,
         trial.slot or trial.worker or None,
+        trial.same_as,
     )
 
 
@@ -179,6 +180,8 @@ def trial_document(trial: TrialView) -> dict[str, Json]:
         ],
         "phases_s": {phase.value: _rounded(seconds) for phase, seconds in trial.phases_s.items()},
         "effective_config": _plain(trial.effective_config),
+        "remarks": list(trial.remarks),
+        "same_as": trial.same_as,
         "attempt": trial.attempt_id,
         "retry_of": trial.retry_of,
         "tries": trial.tries,

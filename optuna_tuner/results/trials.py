@@ -35,6 +35,7 @@ class TrialState(StrEnum):
     PRUNED = "pruned"  # given up: it was behind the trials before it
     FAILED = "failed"  # the machine's fault; its parameters are tried again, a bounded number of times
     STOPPED = "stopped"  # somebody asked for its end
+    REPEATED = "repeated"  # the same server as an earlier trial: not measured again, and no part of the budget
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,6 +59,8 @@ class TrialView:
     phases_s: Mapping[Phase, float]
     effective_config: Mapping[str, Scalar]
     drift: Drift | None  # how far its answers are from the default's; None: it was not asked
+    remarks: tuple[str, ...]  # what the engine was known to rewrite or to warn of
+    same_as: int | None  # the trial whose server it would have been
     worker: str
     host: str
     slot: str
@@ -90,6 +93,17 @@ class TrialView:
     def has_measured(self, constraint: str) -> bool:
         """Whether a constraint's violation is a figure; else it was made up, so that the sampler learns."""
         return bool(self.metrics) or (self.cause is Cause.QUALITY and constraint == CONSTRAINT)
+
+    @property
+    def repeats(self) -> str:
+        """Which trial it repeats, in words; empty where it was measured itself, or is to be."""
+        return "" if self.same_as is None else f"same server as trial {self.same_as}, not measured again"
+
+    @property
+    def rewritten(self) -> Mapping[str, tuple[Scalar, Scalar]]:
+        """Sampled parameters that the server says it made another value of: what was asked, and what it became."""
+        told = {name: value for name, value in self.effective_config.items() if name in self.params}
+        return {name: (self.params[name], value) for name, value in told.items() if self.params[name] != value}
 
     @property
     def name(self) -> str:
@@ -134,6 +148,8 @@ def trial_view(
         phases_s=outcome.phases_s,
         effective_config=outcome.effective_config,
         drift=outcome.drift,
+        remarks=outcome.remarks,
+        same_as=outcome.same_as,
         worker=attempt.worker_id or "",
         host=worker.host if worker else "",
         slot=worker.slot.name if worker else "",
@@ -154,6 +170,8 @@ def _state(attempt: AttemptRecord) -> TrialState:
 
 
 def _ended(outcome: Outcome) -> TrialState:
+    if outcome.same_as is not None:
+        return TrialState.REPEATED
     if outcome.verdict is Verdict.FAIL:
         asked_for = outcome.cause is not None and outcome.cause.blame is Blame.NOBODY
         return TrialState.STOPPED if asked_for else TrialState.FAILED

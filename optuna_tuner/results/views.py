@@ -35,12 +35,13 @@ class StudyState(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Counts:
-    """How many trials ended how. `feasible` is a part of `complete`."""
+    """How many trials ended how. `feasible` is a part of `complete`; what was `repeated` is counted there alone."""
 
     complete: int
     feasible: int
     pruned: int
     failed: int
+    repeated: int
     running: int
     queued: int
 
@@ -101,7 +102,7 @@ def study_view(
         budget=record.budget,
         spent=spent,
         counts=_counts(trials),
-        causes=dict(Counter(trial.cause for trial in trials if trial.cause).most_common()),
+        causes=dict(Counter(trial.cause for trial in trials if trial.cause and trial.same_as is None).most_common()),
         trials=trials,
         best=best,
         baseline=baseline,
@@ -131,12 +132,13 @@ def _state(record: StudyRecord, trials: Sequence[TrialView], alive: int) -> Stud
 
 def _counts(trials: Sequence[TrialView]) -> Counts:
     states = Counter(trial.state for trial in trials)
-    verdicts = Counter(trial.verdict for trial in trials)
+    verdicts = Counter(trial.verdict for trial in trials if trial.same_as is None)
     return Counts(
         complete=verdicts[Verdict.COMPLETE],
         feasible=states[TrialState.FEASIBLE],
         pruned=verdicts[Verdict.PRUNED],
         failed=verdicts[Verdict.FAIL],
+        repeated=states[TrialState.REPEATED],
         running=states[TrialState.RUNNING],
         queued=states[TrialState.QUEUED],
     )
@@ -149,7 +151,7 @@ def _elapsed_s(created: datetime, trials: Sequence[TrialView], now: datetime, *,
 
 
 def _eta_s(trials: Sequence[TrialView], left: int, alive: int) -> float | None:
-    durations = [trial.duration_s for trial in trials if trial.duration_s is not None]
+    durations = [trial.duration_s for trial in trials if trial.duration_s is not None and trial.same_as is None]
     if not durations:
         return None
     return sum(durations) / len(durations) * max(0, left) / max(1, alive)

@@ -60,6 +60,10 @@ class Sampler(BaseModel):
         default=None, ge=0, le=2**32 - 1, description="One worker with the same seed and scores asks the same again."
     )
     startup_trials: int = Field(default=6, ge=1, le=LARGEST, description="Random trials before tpe begins to learn.")
+    measure_again: bool = Field(
+        default=False,
+        description="Measure a server again that was measured before; else its result is taken over, at no cost.",
+    )
 
 
 class Pruner(BaseModel):

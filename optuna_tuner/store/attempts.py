@@ -93,7 +93,8 @@ class Attempts:
 
         `worker_id` is the owner's, also when a reaper calls for a dead one. With `retry` the same parameters wait in
         the queue again, as the next try, or with `count_try=False` (interrupted: nobody's fault) as the same one. An
-        attempt that Optuna was never asked for is not told either.
+        attempt that Optuna was never asked for is not told either. One that repeats another trial (`same_as`) gives
+        its trial of the budget back.
         """
         ending = Ending(outcome=outcome, retry=retry, count_try=count_try, call=new_id(), successor=new_id())
         return self._database.write(lambda connection: end(connection, attempt_id, worker_id, ending))
@@ -138,6 +139,11 @@ class Attempts:
     def active(self, study_id: str) -> bool:
         """Whether any runs or waits in the queue."""
         query = select(ATTEMPT.c.id).where(ATTEMPT.c.study_id == study_id, ATTEMPT.c.state != AttemptState.ENDED.value)
+        return self._database.read(lambda connection: connection.scalar(query.limit(1))) is not None
+
+    def waiting(self, study_id: str) -> bool:
+        """Whether any waits in the queue."""
+        query = select(ATTEMPT.c.id).where(ATTEMPT.c.study_id == study_id, ATTEMPT.c.state == AttemptState.QUEUED.value)
         return self._database.read(lambda connection: connection.scalar(query.limit(1))) is not None
 
     def untold(self, study_id: str) -> tuple[AttemptRecord, ...]:

@@ -111,6 +111,7 @@ _OUTCOME: Mapping[str, Callable[..., Any]] = {
     "values": tuple,
     "cause": lambda raw: None if raw is None else Cause(raw),
     "measurements": _measurements,
+    "remarks": tuple,
     "phases_s": lambda raw: {Phase(name): seconds for name, seconds in raw.items()},
     "drift": _drift,
     "reference": _reference,

@@ -11,6 +11,7 @@ from optuna_tuner.store.attempt_rows import attempt_of, move, queue, queued
 from optuna_tuner.store.codec import encode
 from optuna_tuner.store.events import note
 from optuna_tuner.store.records import AttemptRecord, AttemptState, EventKind, Outcome, Verdict
+from optuna_tuner.store.studies import give_back, study_of
 from optuna_tuner.store.tables import ATTEMPT
 from optuna_tuner.values import Cause
 
@@ -31,8 +32,15 @@ def end(connection: Connection, attempt_id: str, worker_id: str, ending: Ending)
     attempt = attempt_of(connection, attempt_id)
     if attempt.worker_id != worker_id:
         return False
+    repeats = ending.outcome.same_as is not None
+    if repeats:
+        study_of(
+            connection, attempt.study_id, lock=True
+        )  # first, as everywhere: else it and a claim wait for each other
     if not _close(connection, attempt, AttemptState.RUNNING, ending.outcome, ending.call):
         return connection.scalar(select(ATTEMPT.c.ended_by).where(ATTEMPT.c.id == attempt_id)) == ending.call
+    if repeats:
+        give_back(connection, attempt.study_id)
     if ending.retry:
         attempt = attempt_of(connection, attempt_id)  # again: `asked` may have come in between
         tries = attempt.tries + 1 if ending.count_try else attempt.tries

@@ -60,6 +60,9 @@ class Outcome:
     intermediate: Mapping[int, float] = field(default_factory=dict)  # what the pruner was told, by step
     drift: Drift | None = None  # how far its answers are from the reference's; None: it was not asked
     reference: Reference | None = None  # the baseline's answers
+    identity: Mapping[str, Scalar] = field(default_factory=dict)  # what the engine made of the flags, where it is known
+    remarks: tuple[str, ...] = ()  # what the engine was known to rewrite or to warn of, for people
+    same_as: int | None = None  # the trial that this one repeats: it was not measured, and takes no trial of the budget
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,8 +10,8 @@ from sqlalchemy import Connection, RowMapping, case, insert, select, update
 from optuna_tuner.errors import ConflictError, NotFoundError
 from optuna_tuner.store.database import Database
 from optuna_tuner.store.ids import new_id
-from optuna_tuner.store.records import Desired, StudyRecord
-from optuna_tuner.store.tables import STUDY
+from optuna_tuner.store.records import AttemptState, Desired, StudyRecord
+from optuna_tuner.store.tables import ATTEMPT, STUDY
 
 
 class Studies:
@@ -72,6 +72,15 @@ class Studies:
         """
         return self._database.write(lambda connection: _give_up(connection, study_id, reason))
 
+    def exhaust(self, study_id: str, reason: str) -> StudyRecord:
+        """Declare a study done before its budget is spent, and keep why: its budget becomes what was used of it.
+
+        Nothing when it is told otherwise, when its budget is spent, or when an attempt runs or waits.
+
+        Raises NotFoundError.
+        """
+        return self._database.write(lambda connection: _exhaust(connection, study_id, reason))
+
     def set_spec(self, study_id: str, spec_json: str) -> StudyRecord:
         """Keep the newer study file; workers that start from now on read it."""
         return self._database.write(lambda connection: _change(connection, study_id, spec_json=spec_json))
@@ -97,6 +106,11 @@ def reserve(connection: Connection, study_id: str) -> bool:
     return connection.execute(update(STUDY).where(left).values(reserved=STUDY.c.reserved + 1)).rowcount == 1
 
 
+def give_back(connection: Connection, study_id: str) -> None:
+    """Return one trial to the budget: it was reserved by an attempt that came to nothing of its own."""
+    connection.execute(update(STUDY).where(STUDY.c.id == study_id).values(reserved=STUDY.c.reserved - 1))
+
+
 def _add(connection: Connection, record: StudyRecord) -> StudyRecord:
     taken = connection.scalar(select(STUDY.c.id).where(STUDY.c.name == record.name))
     if taken is None:
@@ -115,6 +129,16 @@ def _change(connection: Connection, study_id: str, **values: object) -> StudyRec
 def _give_up(connection: Connection, study_id: str, reason: str) -> StudyRecord:
     wanted = (STUDY.c.id == study_id) & (STUDY.c.desired == Desired.RUN.value)
     connection.execute(update(STUDY).where(wanted).values(desired=Desired.STOP.value, ended_because=reason))
+    return study_of(connection, study_id)
+
+
+def _exhaust(connection: Connection, study_id: str, reason: str) -> StudyRecord:
+    study_of(connection, study_id, lock=True)  # nobody claims meanwhile
+    open_attempts = (ATTEMPT.c.study_id == study_id) & (ATTEMPT.c.state != AttemptState.ENDED.value)
+    if connection.scalar(select(ATTEMPT.c.id).where(open_attempts).limit(1)) is None:
+        left = (STUDY.c.id == study_id) & (STUDY.c.budget > STUDY.c.reserved)
+        change = {"desired": Desired.STOP.value, "ended_because": reason, "budget": STUDY.c.reserved}
+        connection.execute(update(STUDY).where(left & (STUDY.c.desired == Desired.RUN.value)).values(change))
     return study_of(connection, study_id)
 
 

@@ -112,6 +112,26 @@ class EngineCases:
 
         check()
 
+    def test_equal_configurations_have_one_identity(self) -> None:
+        engine, flags = self.engine(), self.good.flags
+        backwards = Params(flags=dict(reversed(list(flags.items()))), env=self.good.env)
+        identity = engine.identity(self.model, self.good, self.slot)
+        assert identity
+        assert engine.identity(self.model, backwards, self.slot) == identity
+        for alias, name in self.aliases.items():
+            one, other = (engine.identity(self.model, Params(flags={each: 3}), self.slot) for each in (alias, name))
+            assert one == other
+
+    def test_another_launch_with_other_flags_or_variables_may_be_another_server(self) -> None:
+        engine, default = self.engine(), self.engine().identity(self.model, Params(), self.slot)
+        assert engine.identity(self.model, self.good, self.slot) != default
+        variable = engine.identity(self.model, Params(env={"SOME_VARIABLE": "7"}), self.slot)
+        assert variable == {**default, "$SOME_VARIABLE": "7"}
+
+    def test_a_read_back_settles_only_what_it_tells(self) -> None:
+        assert self.engine().settled({}) == frozenset()
+        assert self.engine().settled({"no_such_flag": 1}) <= {"no_such_flag"}
+
     def test_good_parameters_are_not_rejected(self) -> None:
         assert self.engine().reject(self.model, self.good, self.slot) is None
 

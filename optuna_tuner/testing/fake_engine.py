@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from optuna_tuner.contracts import Engine
 from optuna_tuner.http import get
+from optuna_tuner.testing.fake_server import NUMBERS
 from optuna_tuner.values import Cause, Diagnosis, Endpoint, Launch, Model, Params, Scalar, Slot
 
 _SERVER = "optuna_tuner.testing.fake_server"
@@ -82,6 +83,17 @@ class FakeEngine(Engine):
         ]
         return f"{min(low)} is below zero" if low else None
 
+    def identity(self, model: Model, params: Params, slot: Slot) -> Mapping[str, Scalar]:  # noqa: ARG002  the flags tell
+        """The flags that differ from the fake server's defaults; all of them where another program takes them."""
+        own = self._options.command is None
+        read = {name: _read(name, value) for name, value in self._flags(params).items()}
+        left = {name: value for name, value in read.items() if not (own and _is_default(name, value))}
+        return {**left, **{f"${name}": value for name, value in {**self._options.env, **params.env}.items()}}
+
+    def settled(self, resolved: Mapping[str, Scalar]) -> frozenset[str]:
+        """The times and numbers that the fake server itself tells."""
+        return frozenset(NUMBERS) & resolved.keys() if self._options.command is None else frozenset()
+
     def diagnose(self, log: str, exit_code: int | None) -> Diagnosis:
         """By the fake's own messages."""
         for pattern, cause in _SIGNS:
@@ -106,6 +118,18 @@ class FakeEngine(Engine):
     def _flags(self, params: Params) -> Mapping[str, Scalar]:
         both = [*self._options.flags.items(), *params.flags.items()]
         return {self.canonical(name): value for name, value in both}
+
+
+def _read(name: str, value: Scalar) -> Scalar:
+    """As the fake server's parser takes it: 6 and 6.0 are one time."""
+    is_time = name in NUMBERS and isinstance(NUMBERS[name][0], float)
+    return float(value) if is_time and isinstance(value, int | float) else value
+
+
+def _is_default(name: str, value: Scalar) -> bool:
+    if name == "misbehave":
+        return value in {"", "none"}
+    return name in NUMBERS and value == NUMBERS[name][0]
 
 
 def _argument(name: str, value: Scalar) -> tuple[str, ...]:

@@ -62,6 +62,14 @@ MISBEHAVIOURS: Mapping[str, tuple[float, str]] = {  # name -> the number when no
 
 LOGPROBS = ("give", "ignore", "refuse")
 
+NUMBERS: Mapping[str, tuple[float, str]] = {  # flag -> its default, which is of its type, and what it is
+    "ttft_ms": (50.0, "time to first token"),
+    "itl_ms": (5.0, "time between tokens"),
+    "start_s": (0.0, "answers 503 for so long after start"),
+    "slots": (0, "requests at a time, others queue; 0: no limit"),
+    "eos_after": (256, "length of replies without ignore_eos"),
+}
+
 
 class ExactSelector(selectors.EpollSelector):
     """Wakes up to the microsecond: epoll alone rounds a wait up to whole milliseconds."""
@@ -127,11 +135,9 @@ def _parse(argv: Sequence[str] | None) -> Behaviour:
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: 127.0.0.1)")
     parser.add_argument("--port", type=int, default=0, help="port; 0 (default) takes a free one and prints it")
     parser.add_argument("--model", default="fake", help="the name that it serves (default: fake)")
-    parser.add_argument("--ttft-ms", type=float, default=50, help="time to first token (default: 50)")
-    parser.add_argument("--itl-ms", type=float, default=5, help="time between tokens (default: 5)")
-    parser.add_argument("--start-s", type=float, default=0, help="answers 503 for so long after start (default: 0)")
-    parser.add_argument("--slots", type=int, default=0, help="requests at a time, others queue (default: 0, no limit)")
-    parser.add_argument("--eos-after", type=int, default=256, help="length of replies without ignore_eos")
+    for name, (default, text) in NUMBERS.items():
+        said = f"{text} (default: {default:g})"
+        parser.add_argument(f"--{name.replace('_', '-')}", type=type(default), default=default, help=said)
     parser.add_argument(
         "--logprobs", choices=LOGPROBS, default="give", help="what a chat that asks for them gets; not in streams"
     )

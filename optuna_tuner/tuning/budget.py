@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from optuna_tuner.clock import Deadline
 from optuna_tuner.spec.study import StudySpec
 from optuna_tuner.store.records import AttemptRecord
 from optuna_tuner.store.store import Store
+from optuna_tuner.tuning.newly_ended import NewlyEnded
 from optuna_tuner.values import Phase
-
-PAGE = 32  # attempts that are read at once
 
 
 def wall_time(spec: StudySpec) -> Deadline:
@@ -25,27 +22,15 @@ class GpuTime:
     """
 
     def __init__(self, store: Store, study_id: str) -> None:
-        self._store, self._study_id = store, study_id
-        self._counted: set[str] = set()
+        self._store, self._ended = store, NewlyEnded(store, study_id)
         self._gpus: dict[str, int] = {}
         self._sum_s = 0.0
 
     def spent_s(self) -> float:
         """All that was spent until now."""
-        for attempt in self._latest():
-            if attempt.id not in self._counted:
-                self._counted.add(attempt.id)
-                self._sum_s += self._gpus_of(attempt.worker_id) * slot_time_s(attempt)
+        for attempt in self._ended:
+            self._sum_s += self._gpus_of(attempt.worker_id) * slot_time_s(attempt)
         return self._sum_s
-
-    def _latest(self) -> Sequence[AttemptRecord]:
-        """Enough of the last ones to hold all new ones, also those that a host with a slow clock ended meanwhile."""
-        count = PAGE
-        while True:
-            found = self._store.attempts.last_ended(self._study_id, count)
-            if len(found) < count or sum(each.id in self._counted for each in found) >= PAGE // 2:
-                return found
-            count *= 2
 
     def _gpus_of(self, worker_id: str | None) -> int:
         if worker_id is None:  # cancelled while it waited

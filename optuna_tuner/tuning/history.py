@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 import optuna
@@ -28,6 +28,8 @@ from optuna_tuner.tuning.samplers import Repeated, make_pruner, make_sampler
 from optuna_tuner.tuning.trial import GiveUp
 from optuna_tuner.tuning.verdict import score
 from optuna_tuner.values import Params
+
+Away = Callable[[int], Params | None]  # by a trial's number; None leaves the choice to the sampler
 
 logger = logging.getLogger(__name__)
 
@@ -65,13 +67,20 @@ class History:
     """The Optuna study of one worker's study. Its trials and the attempts that were asked for correspond one to one."""
 
     def __init__(
-        self, store: Store, record: StudyRecord, spec: StudySpec, objection: Objection = NOTHING_KNOWN
+        self,
+        store: Store,
+        record: StudyRecord,
+        spec: StudySpec,
+        objection: Objection = NOTHING_KNOWN,
+        away: Away | None = None,
     ) -> None:
         """Read it. Who made our study may have died before it made Optuna's: then it is made now.
 
-        `objection` is what is known against configurations: the sampler keeps away from them.
+        `objection` is what is known against configurations: the sampler keeps away from them. `away` is asked, with a
+        trial's number, before the sampler: parameters from it go first.
         """
-        self._store, self._study_id, self._spec, self._objection = store, record.id, spec, objection
+        self._store, self._study_id, self._spec = store, record.id, spec
+        self._objection, self._away = objection, away
         ensure_optuna_study(store, spec)
         self._study = store.weathered(self._load)
 
@@ -144,9 +153,10 @@ class History:
         return Trial(self._study, trial._trial_id)  # noqa: SLF001  Optuna has no public way from a number to a live trial
 
     def _sampler(self, attempt: AttemptRecord, number: int) -> BaseSampler:
-        if attempt.params is not None:
-            return Repeated(attempt.params)
-        return make_sampler(self._spec, number, self._objection)
+        params = attempt.params
+        if params is None and self._away is not None:
+            params = self._away(number)
+        return make_sampler(self._spec, number, self._objection) if params is None else Repeated(params)
 
     def _suggested(self, trial: Trial, given: Params | None) -> Params:
         """The sampler's choice; where parameters are given, the trial gets those and no others."""
@@ -265,7 +275,7 @@ def _ended_meanwhile() -> StoppedError:
 
 def _attributes(attempt: AttemptRecord, outcome: Outcome) -> dict[str, object]:
     """What optuna-dashboard shows beside the parameters."""
-    known = {
+    known: dict[str, object] = {
         "attempt": attempt.id,
         "kind": attempt.kind.value,
         "worker": attempt.worker_id,
@@ -278,4 +288,5 @@ def _attributes(attempt: AttemptRecord, outcome: Outcome) -> dict[str, object]:
         "effective_config": dict(outcome.effective_config),
     }
     drift = outcome.drift.metrics if outcome.drift else {}
-    return {**{name: value for name, value in known.items() if value}, **drift}
+    repeated = {} if outcome.same_as is None else {"same_as": outcome.same_as}
+    return {**{name: value for name, value in known.items() if value}, **drift, **repeated}

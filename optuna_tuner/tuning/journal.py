@@ -14,7 +14,7 @@ from optuna_tuner.errors import BenchmarkError, StoreError
 from optuna_tuner.store.artifacts import write_json, write_text
 from optuna_tuner.store.records import AttemptRecord, Outcome
 from optuna_tuner.store.store import Store
-from optuna_tuner.values import Drift, Measurement, Phase, Reference, Request, Scalar
+from optuna_tuner.values import Drift, Measurement, Params, Phase, Reference, Request, Scalar
 
 LAUNCH_FILE = "launch.json"
 SERVER_LOG = "server.log"
@@ -35,11 +35,18 @@ class Journal:
     effective_config: Mapping[str, Scalar] = field(default_factory=dict)
     drift: Drift | None = None
     reference: Reference | None = None
+    identity: Mapping[str, Scalar] = field(default_factory=dict)
+    remarks: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         """A repeated configuration waits in the queue from the end of its earlier run to its claim."""
         claimed_at = self.attempt.claimed_at or self.attempt.created_at
         self.phases_s[Phase.QUEUE] = max(0.0, (claimed_at - self.attempt.created_at).total_seconds())
+
+    @property
+    def params(self) -> Params:
+        """The attempt's parameters; none before the sampler was asked."""
+        return self.attempt.params or Params()
 
     @contextmanager
     def phase(self, phase: Phase) -> Iterator[None]:
@@ -82,4 +89,6 @@ class Journal:
             intermediate=dict(self.intermediate),
             drift=self.drift,
             reference=self.reference,
+            identity=dict(self.identity),
+            remarks=self.remarks,
         )

@@ -26,6 +26,7 @@ class Plan:
 
     spec: StudySpec
     launches: tuple[Request, ...]  # the baseline, if there is one, what is tried first, then sampled examples
+    remarks: tuple[tuple[str, ...], ...]  # of each launch: what the engine is known to rewrite or to warn of
     space_size: float  # configurations; conditions and rules make it smaller; infinite with a continuous parameter
     left_out: int  # configurations of a grid that are known not to run, as far as the budget reaches
     trials: int
@@ -58,6 +59,7 @@ def plan(spec: StudySpec, parts: Parts, model: Model, slots: Sequence[Slot], est
         at_most_s=trials * (limits.startup_s + limits.warm_up_s + asking_s + limits.benchmark_s + limits.teardown_s),
         estimate_s=estimate_s,
         slots=tuple(slots),
+        remarks=tuple(parts.engine.remarks(model, params, slots[0]) for params in chosen),
         warnings=(*_warnings(spec, parts), *refusal_warnings(spec, objection)),
         beyond_speed=_beyond_speed(spec),
     )

@@ -37,8 +37,8 @@ def make_sampler(spec: StudySpec, number: int, objection: Objection = NOTHING_KN
         if spec.sampler.kind == "grid":
             return Grid(spec.space, objection)
         seed = spec.sampler.seed
-        base = _base(spec, _seed(seed, f"{number}"), CANDIDATES)
-        loose = _base(spec, _seed(seed, f"{number} again"), 1)
+        base = _base(spec, seed_of(seed, f"{number}"), CANDIDATES)
+        loose = _base(spec, seed_of(seed, f"{number} again"), 1)
         return Redrawing(base, loose, spec.space, objection)
 
 
@@ -52,7 +52,8 @@ def _base(spec: StudySpec, seed: int | None, candidates: int) -> BaseSampler:
             return JointTpe(spec, seed, candidates)
 
 
-def _seed(seed: int | None, stream: str) -> int | None:
+def seed_of(seed: int | None, stream: str) -> int | None:
+    """The seed of a random stream of its own; None, for any, where the study has none."""
     return None if seed is None else zlib.crc32(f"{seed} {stream}".encode())
 
 

@@ -17,6 +17,7 @@ from optuna_tuner.tuning.deployment import Server, deployed, watched
 from optuna_tuner.tuning.journal import Journal
 from optuna_tuner.tuning.objections import known_bad
 from optuna_tuner.tuning.quality import guard, guarded
+from optuna_tuner.tuning.servers import SameServerError, Servers
 from optuna_tuner.tuning.setting import Setting
 from optuna_tuner.tuning.verdict import ended, failed, pruned, scored
 from optuna_tuner.values import Cause, Params, Phase, Scalar
@@ -24,17 +25,21 @@ from optuna_tuner.values import Cause, Params, Phase, Scalar
 GiveUp = Callable[[Journal], None]  # raises optuna.TrialPruned when the trial is hopeless
 
 
-def run_trial(setting: Setting, params: Params, journal: Journal, give_up_if_hopeless: GiveUp, stop: Event) -> None:
+def run_trial(setting: Setting, journal: Journal, servers: Servers, give_up_if_hopeless: GiveUp, stop: Event) -> None:
     """Deploy one configuration and measure it level by level on one warm server; the journal keeps what it gave.
 
-    Raises TrialError, optuna.TrialPruned or StoppedError.
+    Raises TrialError, SameServerError, optuna.TrialPruned or StoppedError.
     """
-    reject_known_bad(setting, params)
-    launch = setting.parts.engine.render(setting.model, params, setting.slot)
+    describe(setting, journal)
+    servers.raise_if_asked_before(journal)
+    reject_known_bad(setting, journal.params)
+    servers.raise_if_launched_before(journal)
+    launch = setting.parts.engine.render(setting.model, journal.params, setting.slot)
     with deployed(setting, launch, journal, stop) as server, watched(server, stop) as server_ended:
         read_back(server, journal)
+        servers.raise_if_resolved_before(journal)
         warm_up(server, journal, server_ended)
-        guard(server, params, journal, server_ended)
+        guard(server, journal.params, journal, server_ended)
         with journal.phase(Phase.BENCHMARK):
             deadline = Deadline.after(setting.spec.limits.benchmark_s, server_ended)
             for measurement in setting.parts.benchmark.run(target(server, journal), deadline):
@@ -44,13 +49,15 @@ def run_trial(setting: Setting, params: Params, journal: Journal, give_up_if_hop
 
 
 def outcome_of_trial(
-    setting: Setting, params: Params, journal: Journal, give_up_if_hopeless: GiveUp, stop: Event
+    setting: Setting, journal: Journal, servers: Servers, give_up_if_hopeless: GiveUp, stop: Event
 ) -> Outcome:
     """Run one trial and judge it; whatever happens to the trial becomes an outcome."""
     goals = setting.spec.goals
     try:
-        run_trial(setting, params, journal, give_up_if_hopeless, stop)
+        run_trial(setting, journal, servers, give_up_if_hopeless, stop)
         outcome = scored(goals, journal.measurements)
+    except SameServerError as same:
+        outcome = same.outcome
     except optuna.TrialPruned:
         outcome = pruned(goals, journal.measurements)
     except TrialError as error:
@@ -58,6 +65,14 @@ def outcome_of_trial(
     except StoppedError as error:
         outcome = ended(Cause.STOPPED, str(error))
     return guarded(setting.spec, journal.complete(outcome))
+
+
+def describe(setting: Setting, journal: Journal) -> None:
+    """Keep what is known of the configuration before it is launched."""
+    engine, asked = setting.parts.engine, (setting.model, journal.params, setting.slot)
+    identity = engine.identity(*asked)
+    journal.identity = {name: value if _is_storable(value) else str(value) for name, value in identity.items()}
+    journal.remarks = engine.remarks(*asked)
 
 
 def reject_known_bad(setting: Setting, params: Params) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from enum import Enum
 from typing import TypeVar
 
@@ -14,13 +15,14 @@ from optuna_tuner.store.records import AttemptRecord, Desired, Outcome, StudyRec
 from optuna_tuner.store.store import Store
 from optuna_tuner.tuning.breaker import give_up_if_broken, give_up_without_answers
 from optuna_tuner.tuning.budget import GpuTime
+from optuna_tuner.tuning.frontier import Frontier
 from optuna_tuner.tuning.gpus import demand_healthy
 from optuna_tuner.tuning.heart import Heart
 from optuna_tuner.tuning.history import History
 from optuna_tuner.tuning.journal import Journal
 from optuna_tuner.tuning.lookout import Lookout
-from optuna_tuner.tuning.objections import known_bad, remembered
 from optuna_tuner.tuning.reaper import Reaper
+from optuna_tuner.tuning.servers import Servers, objection_of
 from optuna_tuner.tuning.setting import Setting
 from optuna_tuner.tuning.trial import outcome_of_trial
 from optuna_tuner.tuning.verdict import ended
@@ -47,8 +49,11 @@ class Worker:
     def __init__(self, setting: Setting, record: StudyRecord, reaper: Reaper, deadline: Deadline) -> None:
         self._setting, self._reaper, self._deadline = setting, reaper, deadline
         self._store: Store = setting.store
-        objection = known_bad(setting.spec, setting.parts.engine, setting.model, setting.slot)
-        self._history = History(setting.store, record, setting.spec, remembered(objection))
+        self._servers = Servers(setting)
+        self._frontier = Frontier(setting, self._servers)
+        self._history = History(
+            setting.store, record, setting.spec, objection_of(setting, self._servers), self._frontier.away
+        )
         self._asks = asks_for_answers(setting.spec)
         self._gpu_time = GpuTime(setting.store, setting.study_id)
         self._lookout = Lookout(setting.store, reaper)
@@ -56,6 +61,8 @@ class Worker:
 
     def run(self, max_trials: int | None = None) -> int:
         """Work until the study is done or paused for good, or the worker is interrupted; returns the trials run.
+
+        A repeat, which ends without being measured, is none of them.
 
         Raises StoreError when the database was away for too long, and EnvironmentFaultError when a server of its own
         cannot be ended, or a newer version of this program has upgraded the tables. After an interrupt, or when it was
@@ -66,8 +73,7 @@ class Worker:
             with self.heart, self._lookout:
                 self._try_baseline_again()
                 while (max_trials is None or count < max_trials) and (attempt := self._next()) is not None:
-                    self._run(attempt)
-                    count += 1
+                    count += self._run(attempt)
             self._say_drained()
         except TunerError as error:
             self._store.hurry.set()  # what was waited for in vain is not waited for again
@@ -113,23 +119,32 @@ class Worker:
             return _Work.NONE
         demand_healthy(self._setting.slot.gpus)
         self._end_own_servers()
-        setting = self._setting
-        spec = setting.spec
-        busy = self._others_are_busy()  # before the claim: what they end meanwhile is looked at again
-        attempt = self._store.attempts.claim(
+        running = self._running()  # whoever ends between this look and the claim may have given a trial back
+        mine = any(attempt.worker_id == self._setting.worker_id for attempt in running)
+        is_open = mine or self._frontier.is_open()
+        attempt = self._claim() if is_open else None
+        if attempt is not None:
+            return attempt
+        if self.heart.orders.desired is Desired.PAUSE or running or self._running():
+            return _Work.LATER
+        if not is_open:
+            self._frontier.exhaust()
+        self._give_up_without_answers()
+        self._listen()
+        return _Work.NONE
+
+    def _running(self) -> Sequence[AttemptRecord]:
+        return self._store.attempts.running(self._setting.study_id)
+
+    def _claim(self) -> AttemptRecord | None:
+        setting, spec = self._setting, self._setting.spec
+        return self._store.attempts.claim(
             setting.study_id,
             setting.worker_id,
             baseline=spec.baseline,
             first=spec.first_params,
             answers_first=self._asks,
         )
-        if attempt is not None:
-            return attempt
-        if self.heart.orders.desired is Desired.PAUSE or busy:
-            return _Work.LATER
-        self._give_up_without_answers()
-        self._listen()
-        return _Work.NONE
 
     def _try_baseline_again(self) -> None:
         """Who starts a study again that ended for want of the baseline's answers wants it tried anew."""
@@ -174,9 +189,6 @@ class Worker:
         if left:
             raise EnvironmentFaultError(f"{left[0].server} cannot be ended, and may hold its slot: {left[0].reason}")
 
-    def _others_are_busy(self) -> bool:
-        return bool(self._store.attempts.running(self._setting.study_id))
-
     def _listen(self) -> None:
         """Hear at once whether we were declared dead; the next beat would come too late to tell it from the end."""
         try:
@@ -190,14 +202,16 @@ class Worker:
         except StoppedError:
             return
 
-    def _run(self, attempt: AttemptRecord) -> None:
+    def _run(self, attempt: AttemptRecord) -> bool:
+        """Whether it came to a trial of its own."""
         stop = self.heart.take(attempt.id)
         try:
             folder = self._store.artifacts.attempt_folder(self._setting.study_id, attempt.id)
-            journal = Journal(self._store, attempt, folder)
+            self._servers.look()  # the sampler keeps away from those that are known
             trial, params = self._history.ask(attempt)
             self._lookout.follow(attempt.id, trial)
-            outcome = outcome_of_trial(self._setting, params, journal, self._history.give_up(trial), stop)
+            journal = Journal(self._store, replace(attempt, number=trial.number, params=params), folder)
+            outcome = outcome_of_trial(self._setting, journal, self._servers, self._history.give_up(trial), stop)
         except StoppedError as error:
             outcome = ended(Cause.STOPPED, str(error))
         except StoreError as error:
@@ -211,6 +225,7 @@ class Worker:
             self._lookout.leave()
         self._end(attempt, outcome)
         self.heart.take(None)
+        return outcome.same_as is None
 
     def _end(self, attempt: AttemptRecord, outcome: Outcome) -> None:
         if outcome.cause is Cause.STOPPED and self.heart.cause is Cause.CANCELLED:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from checker import Memory, Snapshot, judge, outcome_of
-from raw_rows import RawDatabase
+from raw_rows import RawDatabase, is_repeat
 
 PATIENCE_S = 5.0  # from the last worker's end until nothing is left
 TRIES = 3
@@ -40,9 +40,13 @@ def faults(storage: str, folder: Path, kinds: Mapping[str, int], cancelled: int 
 
 
 def end_state(snapshot: Snapshot, kinds: Mapping[str, int], cancelled: int) -> Iterator[str]:
-    """Each trial of the budget is one chain of tries: the last is its outcome, all before it were lost."""
+    """Each trial of the budget is one chain of tries: the last is its outcome, all before it were lost.
+
+    A chain that ends as a repeat of another trial is none of the budget's.
+    """
     again = {attempt["retry_of"]: attempt for attempt in snapshot["attempts"] if attempt["retry_of"]}
     found = Counter(attempt["kind"] for attempt in snapshot["attempts"] if not attempt["retry_of"])
+    found.subtract(attempt["kind"] for attempt in snapshot["attempts"] if is_repeat(attempt))
     if found != kinds:
         yield f"trials {dict(found)}, wanted {dict(kinds)}"
     last: Counter[tuple[str, str | None]] = Counter()
@@ -50,7 +54,7 @@ def end_state(snapshot: Snapshot, kinds: Mapping[str, int], cancelled: int) -> I
         outcome = outcome_of(attempt)
         end = (str(outcome.get("verdict")), outcome.get("cause"))
         if attempt["id"] not in again:
-            last[end] += 1
+            last[end] += not is_repeat(attempt)
             continue
         after = again[attempt["id"]]
         if end != ("fail", "worker_lost"):

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from chaos_client import truth
-from raw_rows import Row, chains
+from raw_rows import Row, chains, is_repeat
 from watch import Event
 
 Snapshot = Mapping[str, Sequence[Row]]
@@ -84,6 +84,7 @@ def judge(snapshot: Snapshot, events: Sequence[Event], memory: Memory, tries: in
         chains_complete(snapshot, tries),
         optuna_agrees(snapshot),
         results_true(snapshot, events),
+        repeats_true(snapshot, events),
         never_changed(snapshot, memory),
         one_server_a_gpu(events),
     )
@@ -198,7 +199,7 @@ def results_true(snapshot: Snapshot, events: Sequence[Event]) -> Iterator[Violat
     lies = {event["seed"]: event["kind"] for event in events if event["what"] == "lied"}
     for attempt in snapshot["attempts"]:
         outcome, seed = outcome_of(attempt), seed_of(attempt["id"])
-        if outcome.get("verdict") != "complete" or not outcome.get("values"):
+        if outcome.get("verdict") != "complete" or not outcome.get("values") or is_repeat(attempt):
             continue
         score, params = outcome["values"][0], params_of(attempt)
         if seed in lies:
@@ -209,6 +210,36 @@ def results_true(snapshot: Snapshot, events: Sequence[Event]) -> Iterator[Violat
             yield Violation("result-changed", f"attempt {attempt['id']}: {reports[seed]} reported, {score} kept")
         elif score != truth(int(params.get("x", 0)), params.get("y", 0.0), seed):
             yield Violation("result-mixed-up", f"attempt {attempt['id']} has the score of other parameters")
+
+
+def repeats_true(snapshot: Snapshot, events: Sequence[Event]) -> Iterator[Violation]:
+    """No server is measured twice, and what repeats one says what it said; nothing was launched for that."""
+    by_number = {attempt["number"]: attempt for attempt in snapshot["attempts"]}
+    servers = {event["server"] for event in events if event["what"] == "server-start"}
+    for attempt in filter(is_repeat, snapshot["attempts"]):
+        outcome, name = outcome_of(attempt), f"trial {attempt['number']}"
+        first = by_number.get(outcome["same_as"])
+        if first is None or is_repeat(first) or first["id"] == attempt["id"]:
+            yield Violation("repeats-nothing", f"{name} repeats trial {outcome['same_as']}, which measured nothing")
+        elif outcome["cause"] != "repeated" and _said(outcome) != _said(outcome_of(first)):
+            yield Violation("repeats-otherwise", f"{name} has {_said(outcome)}, not {_said(outcome_of(first))}")
+        if not outcome["effective_config"] and f"tuner-{attempt['id']}" in servers:
+            yield Violation("repeat-launched", f"{name} is a repeat, and a server was started for it")
+    measured = Counter(filter(None, map(_identity, snapshot["attempts"])))
+    for identity, times in measured.items():
+        if times > 1:
+            yield Violation("measured-twice", f"{times} trials measured the server {identity}")
+
+
+def _said(outcome: Mapping[str, Any]) -> Sequence[Any]:
+    return [outcome.get(name) for name in ("verdict", "values", "cause", "constraints")]
+
+
+def _identity(attempt: Row) -> str | None:
+    """Of what was measured to its end by choice; the baseline is measured in any case."""
+    outcome = outcome_of(attempt)
+    ran = outcome.get("verdict") == "complete" and attempt["kind"] != "baseline" and not is_repeat(attempt)
+    return json.dumps(outcome["identity"], sort_keys=True) if ran and outcome.get("identity") else None
 
 
 def never_changed(snapshot: Snapshot, memory: Memory) -> Iterator[Violation]:

@@ -29,8 +29,10 @@ from templates import Template, template
 from traced_worker import Act
 from tracing import PACKAGE, Gate, Spot
 
-KINDS = {"baseline": 1, "search": 1}
-SEED = 7
+KINDS = {"baseline": 1, "search": 2}
+# Two configurations, and a seed by which trial 2 asks for that of trial 1: a repeat; trial 3 is the other one.
+SPACE = {"x": {"type": "int", "low": 1, "high": 2}, "y": {"type": "choice", "choices": [0.5]}}
+SEED = 5
 PATIENCE_S = 90.0
 TRIES = 8  # a line that hangs on timing may be missed
 LEASE_S = 60  # who is killed here is seen by his pid; nobody shall be taken for dead because the machine is busy
@@ -81,7 +83,7 @@ def run(arguments: argparse.Namespace) -> int:
     began = time.monotonic()
     with (
         TemporaryDirectory(prefix="kill-points-", ignore_cleanup_errors=True) as scratch,
-        quick_study(arguments.database, Path(scratch), trials=sum(KINDS.values())) as made,
+        quick_study(arguments.database, Path(scratch), trials=sum(KINDS.values()), space=SPACE) as made,
     ):
         recorded = record_all(made) if arguments.every_lane else in_first_lanes(record_all(made))
         cases = [case for case in recorded if arguments.only in f"{case.lane}/{case.spot.file}"]

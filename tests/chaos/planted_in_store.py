@@ -120,6 +120,38 @@ STORE = (
         f"{ATTEMPTS}test_the_budget_is_never_overdrawn",
     ),
     bug(
+        "a trial that is given back twice",
+        "a repeat gives its trial of the budget back once",
+        (
+            "store/ending.py",
+            "        return connection.scalar(select(ATTEMPT.c.ended_by)",
+            (
+                "        if repeats:\n            give_back(connection, attempt.study_id)\n"
+                "        return connection.scalar(select(ATTEMPT.c.ended_by)"
+            ),
+        ),
+        f"{FENCES}test_a_repeat_gives_its_trial_back_once_also_when_the_line_was_cut[after-sqlite]",
+    ),
+    bug(
+        "a trial that is given back before the end counts",
+        "a trial is given back in the transaction that ends it",
+        (
+            "store/ending.py",
+            "    if not _close(connection, attempt, AttemptState.RUNNING",
+            (
+                "    if repeats:\n        give_back(connection, attempt.study_id)\n        repeats = False\n"
+                "    if not _close(connection, attempt, AttemptState.RUNNING"
+            ),
+        ),
+        f"{FENCES}test_an_end_that_does_not_count_gives_no_trial_back[sqlite]",
+    ),
+    bug(
+        "a study that is exhausted under those who claim",
+        "a study is declared exhausted when nobody runs",
+        ("store/studies.py", "    study_of(connection, study_id, lock=True)  # nobody claims meanwhile\n", ""),
+        f"{FENCES}test_nobody_claims_while_a_study_is_declared_exhausted[postgresql]",
+    ),
+    bug(
         "a claim that forgets what it gave",
         "a claim whose reply was lost is found again",
         ("store/claiming.py", "    if mine:\n        return mine[0]\n", ""),

@@ -7,6 +7,7 @@ from planted_bug import Edit, bug
 HOST = "tests/chaos/test_host_steps.py::"
 STEPS = "tests/chaos/test_order_of_steps.py::"
 GPUS = "tests/unit/tuning/test_gpu_quarantine.py::"
+KNOWN = "tests/unit/tuning/test_servers.py::"
 HISTORY = "tests/integration/test_history.py::"
 
 SERVERS = (
@@ -125,6 +126,31 @@ SERVERS = (
         "what a killed supervisor left behind is ended",
         ("deployers/local_end.py", "    _sweep(server, grace_s)\n    port", "    port"),
         f"{HOST}test_what_a_killed_supervisor_left_is_ended_before_the_end_is_confirmed",
+    ),
+)
+
+REPEATS = (
+    bug(
+        "a repeat that is launched all the same",
+        "the same effective server is measured once",
+        ("tuning/trial.py", "    servers.raise_if_launched_before(journal)\n", ""),
+        f"{KNOWN}test_for_a_known_server_nothing_is_launched",
+    ),
+    bug(
+        "a read-back that stands for more than it tells",
+        "a read-back never makes one server of two that differ in what it does not tell",
+        (
+            "tuning/servers.py",
+            "_text({name: value for name, value in identity.items() if name not in settled})",
+            "_text({name: value for name, value in identity.items() if name in settled} and {})",
+        ),
+        f"{KNOWN}test_a_read_back_never_makes_one_server_of_what_differs_in_a_flag_that_it_does_not_tell",
+    ),
+    bug(
+        "two that yield to each other",
+        "of two equal servers at the same moment one is measured",
+        ("tuning/servers.py", "key == mine and number is not None and other < number", "key == mine"),
+        f"{KNOWN}test_of_two_that_run_the_one_that_was_asked_for_first_goes_on",
     ),
 )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from planted_bug import Bug
 from planted_in_store import STORE
-from planted_in_trials import OPTUNA, SERVERS
+from planted_in_trials import OPTUNA, REPEATS, SERVERS
 from planted_in_watch import LEASES, REAPERS
 
-BUGS: tuple[Bug, ...] = (*STORE, *LEASES, *REAPERS, *SERVERS, *OPTUNA)
+BUGS: tuple[Bug, ...] = (*STORE, *LEASES, *REAPERS, *SERVERS, *REPEATS, *OPTUNA)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from collections.abc import Mapping, Sequence
 from contextlib import closing, suppress
@@ -112,5 +113,10 @@ def _plain(value: object) -> object:
 
 
 def chains(attempts: Sequence[Row]) -> int:
-    """How many trials of the budget these attempts have taken: retries are not counted."""
-    return sum(1 for attempt in attempts if attempt["retry_of"] is None)
+    """How many trials of the budget these attempts have taken: no retries are counted, nor what ends as a repeat."""
+    return sum(1 for attempt in attempts if attempt["retry_of"] is None) - sum(map(is_repeat, attempts))
+
+
+def is_repeat(attempt: Row) -> bool:
+    """Whether it ended as the same server as another trial: it gave its trial of the budget back."""
+    return json.loads(attempt["outcome"] or "{}").get("same_as") is not None

@@ -189,3 +189,47 @@ def test_a_budget_that_was_overdrawn_for_a_moment_is_remembered(file: Path) -> N
     memory.keep(snapshot(file))
     falsify(file, "UPDATE tuner_study SET reserved = 2")
     assert names(file, events(), memory) == {"budget-overshoot"}
+
+
+SAME = {"verdict": "complete", "cause": None, "same_as": 0, "effective_config": {}, "identity": {"x": 7}}
+
+
+@pytest.fixture
+def repeated(file: Path) -> Path:
+    """The same, and a third trial that was the server of the first: it is none of the budget's."""
+    with closing(sqlite3.connect(file)) as connection, connection:
+        first = {"verdict": "complete", "values": [score("a")], "cause": None, "identity": {"x": 7}}
+        connection.execute("UPDATE tuner_attempt SET outcome = ? WHERE id = 'a'", [json.dumps(first)])
+        add(connection, "d", 3, None, None)
+        connection.execute("DELETE FROM trial_values WHERE trial_id = 103")
+        connection.execute("INSERT INTO trial_values VALUES (103, 0, ?)", [score("a")])
+        says(connection, SAME | {"values": [score("a")]})
+    return file
+
+
+def says(connection: sqlite3.Connection, said: dict[str, object]) -> None:
+    connection.execute("UPDATE tuner_attempt SET outcome = ? WHERE id = 'd'", [json.dumps(said)])
+
+
+def test_a_true_repeat_is_not_blamed(repeated: Path) -> None:
+    assert names(repeated, events()) == set()
+
+
+@pytest.mark.parametrize(
+    ("change", "called"),
+    [
+        ({"same_as": 9}, "repeats-nothing"),
+        ({"same_as": 3}, "repeats-nothing"),
+        ({"cause": "slo"}, "repeats-otherwise"),
+        ({"same_as": None}, "measured-twice"),
+        ({"same_as": None}, "budget-overshoot"),
+    ],
+)
+def test_each_false_repeat_is_called_by_name(repeated: Path, change: dict[str, object], called: str) -> None:
+    with closing(sqlite3.connect(repeated)) as connection, connection:
+        says(connection, SAME | {"values": [score("a")]} | change)
+    assert called in names(repeated, events())
+
+
+def test_a_repeat_for_which_a_server_was_started_is_called_by_name(repeated: Path) -> None:
+    assert names(repeated, [*events(), {"what": "server-start", "server": "tuner-d"}]) == {"repeat-launched"}

@@ -29,6 +29,7 @@ from optuna_tuner.values import Cause, Handle, Request
 Reply = TypeVar("Reply")
 
 LOST = Outcome(verdict=Verdict.FAIL, cause=Cause.WORKER_LOST)
+REPEAT = Outcome(verdict=Verdict.COMPLETE, values=(12.5,), same_as=0)
 REQUEST = Request(deployer="listed", name="s", body={})
 HANDLE = Handle(deployer="listed", name="s", ref={})
 CLAIMERS, BUDGET, ROUNDS = 8, 20, 12
@@ -270,6 +271,53 @@ def test_who_ends_an_attempt_knows_it_also_when_the_reply_was_lost(first: Store,
     Cutter(first).cut_next(Cut.AFTER)
     assert first.attempts.end(attempt.id, worker_id, BROKEN, retry=True)
     assert len(first.attempts.of(study.id)) == 2
+
+
+@pytest.mark.parametrize("cut", [Cut.BEFORE, Cut.AFTER], ids=["before", "after"])
+def test_a_repeat_gives_its_trial_back_once_also_when_the_line_was_cut(
+    first: Store, study: StudyRecord, cut: Cut
+) -> None:
+    attempt, worker_id = claimed(first, study)
+    Cutter(first).cut_next(cut)
+    assert first.attempts.end(attempt.id, worker_id, REPEAT, retry=False)
+    assert first.attempts.end(attempt.id, worker_id, REPEAT, retry=False) is False
+    assert first.studies.by_id(study.id).reserved == 0
+
+
+def test_an_end_that_does_not_count_gives_no_trial_back(first: Store, study: StudyRecord) -> None:
+    attempt, worker_id = claimed(first, study)
+    assert first.attempts.end(attempt.id, worker_id, LOST, retry=True)
+    assert first.attempts.end(attempt.id, worker_id, REPEAT, retry=False) is False
+    other = claimed(first, study)[0]
+    assert first.attempts.end(other.id, worker_id, REPEAT, retry=False) is False
+    assert first.studies.by_id(study.id).reserved == 1
+
+
+def test_eight_workers_that_often_repeat_measure_exactly_the_budget(first: Store, study: StudyRecord) -> None:
+    def claim_on() -> int:
+        measured = 0
+        with Store.open(first.url, create=False) as own:
+            worker = register(own, study)
+            while attempt := own.attempts.claim(study.id, worker.id, baseline=False):
+                outcome = REPEAT if int(attempt.id[-1], 36) % 2 else DONE
+                assert own.attempts.end(attempt.id, worker.id, outcome, retry=False)
+                measured += outcome is DONE
+        return measured
+
+    assert sum(together(*[claim_on] * CLAIMERS)) == BUDGET
+    assert first.studies.by_id(study.id).reserved == BUDGET
+
+
+def test_nobody_claims_while_a_study_is_declared_exhausted(first: Store, second: Store, study: StudyRecord) -> None:
+    attempt, worker_id = claimed(first, study)
+    assert first.attempts.end(attempt.id, worker_id, DONE, retry=False)
+    _, late = overtaken(
+        first,
+        lambda: first.studies.exhaust(study.id, "all was measured"),
+        lambda: second.attempts.claim(study.id, worker_id, baseline=False),
+    )
+    record = first.studies.by_id(study.id)
+    assert (late, record.reserved, record.budget, record.ended_because) == (None, 1, 1, "all was measured")
 
 
 def test_a_commit_that_never_came_is_repeated(first: Store, study: StudyRecord) -> None:

@@ -152,7 +152,7 @@ def _study(turns: Path) -> dict[str, object]:
             "output": "file",
             "loads": [2],
         },
-        "space": {"itl_ms": {"type": "int", "low": 1, "high": 10}},
+        "space": {"itl_ms": {"type": "float", "low": 1.0, "high": 10.0}},
         "goals": {"objectives": [{"metric": "score", "direction": "maximize"}]},
         "sampler": {"kind": "random"},
         "budget": {"trials": 2 * len(TOLD)},

@@ -27,7 +27,7 @@ STUDY: dict[str, object] = {
     "model": {"name": "fake", "path": "/nowhere"},
     "engine": {"kind": "fake", "flags": {"slots": 4}},
     "benchmark": {"kind": "http", "scenario": "D(16,8)", "concurrency": [2], "requests": 8},
-    "space": {"ttft_ms": {"type": "int", "low": 1, "high": 20}, "itl_ms": {"type": "int", "low": 1, "high": 5}},
+    "space": {"ttft_ms": {"type": "int", "low": 1, "high": 20}, "itl_ms": {"type": "float", "low": 1.0, "high": 5.0}},
     "goals": {"objectives": [{"metric": "ttft_ms.mean", "direction": "minimize"}]},
     "sampler": {"kind": "random", "seed": 1},
     "budget": {"trials": 3},

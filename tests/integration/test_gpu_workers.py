@@ -58,7 +58,7 @@ def study(trials: int = 1, limits: Mapping[str, float] | None = None, **flags: f
             "model": {"name": "tiny"},
             "engine": {"kind": "fake", "flags": {"ttft_ms": 5, **flags}},
             "benchmark": {"kind": "http", "scenario": "D(8,16)", "concurrency": [1], "requests": 4},
-            "space": {"itl_ms": {"type": "int", "low": 1, "high": 9}},
+            "space": {"itl_ms": {"type": "float", "low": 1.0, "high": 9.0}},
             "goals": {"objectives": [{"metric": "output_throughput_tok_s", "direction": "maximize"}]},
             "budget": {"trials": trials},
             "limits": {"tries": 1, **(limits or {})},

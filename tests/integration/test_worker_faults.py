@@ -31,7 +31,7 @@ def study(name: str, *, trials: int, requests: int) -> StudySpec:
             "model": {"name": "tiny"},
             "engine": {"kind": "fake", "flags": {"ttft_ms": 5}},
             "benchmark": {"kind": "http", "scenario": "D(8,64)", "concurrency": [1], "requests": requests},
-            "space": {"itl_ms": {"type": "int", "low": 4, "high": 5}},
+            "space": {"itl_ms": {"type": "float", "low": 4.0, "high": 5.0}},
             "goals": {"objectives": [{"metric": "output_throughput_tok_s", "direction": "maximize"}]},
             "budget": {"trials": trials},
         }

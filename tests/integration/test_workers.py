@@ -21,6 +21,7 @@ from optuna_tuner.errors import ConflictError
 from optuna_tuner.results.trials import TrialState, TrialView
 from optuna_tuner.results.views import StudyState
 from optuna_tuner.spec.study import StudySpec
+from optuna_tuner.tuning.frontier import EVERYTHING
 from optuna_tuner.tuning.verdict import SERVER_RUNS
 from optuna_tuner.values import Cause, Phase
 
@@ -34,7 +35,7 @@ def study(name: str, **changes: object) -> StudySpec:
         "model": {"name": "tiny"},
         "engine": {"kind": "fake", "flags": {"ttft_ms": 5}},
         "benchmark": {"kind": "http", "scenario": "D(8,4)", "concurrency": [2], "requests": 4},
-        "space": {"itl_ms": {"type": "int", "low": 1, "high": 10}},
+        "space": {"itl_ms": {"type": "float", "low": 1.0, "high": 10.0}},
         "goals": {
             "objectives": [{"metric": "output_throughput_tok_s", "direction": "maximize"}],
             "constraints": [{"metric": "ttft_ms.p99", "at_most": 5000}],
@@ -337,3 +338,34 @@ def test_a_grid_ends_when_every_configuration_was_visited(tuner: Tuner) -> None:
         StudyState.DONE,
         [0, 1, 2, 3],
     )
+
+
+SMALL = {"itl_ms": {"type": "int", "low": 4, "high": 5}, "slots": {"type": "choice", "choices": [0, 2]}}
+
+
+def test_a_study_is_done_when_each_server_of_its_space_was_measured_once(tuner: Tuner) -> None:
+    view = tuner.run(study("small", space=SMALL, budget={"trials": 50}))
+    assert (view.state, view.ended_because) == (StudyState.DONE, EVERYTHING)
+    measured = [trial for trial in view.trials if trial.same_as is None]
+    assert (len(measured), view.spent, view.budget) == (4, 4, 4)  # the default has itl_ms 5 and slots 0
+    assert view.counts.repeated == len(view.trials) - 4
+    agree(tuner, "small")
+
+
+def test_two_workers_measure_each_server_once_and_their_budget_is_exact(any_tuner: Tuner, home: Path) -> None:
+    view = any_tuner.run(study("once", space=SMALL, sampler=RANDOM, budget={"trials": 3}), workers=2)
+    measured = [trial for trial in view.trials if trial.same_as is None]
+    assert (view.state, len(measured), view.spent) == (StudyState.DONE, 3, 3)
+    assert len(list((home / "artifacts").rglob("launch.json"))) == 3
+    theirs = {trial.number: trial for trial in optuna_trials(any_tuner, "once")}
+    ours = {trial.number: trial for trial in view.trials if trial.number is not None}
+    for number, trial in ((number, trial) for number, trial in ours.items() if trial.same_as is not None):
+        assert theirs[number].user_attrs["same_as"] == trial.same_as
+        assert (trial.cause is Cause.REPEATED) != (trial.values == ours[trial.same_as or 0].values)
+    agree(any_tuner, "once")
+
+
+def test_who_wants_to_measure_equal_servers_again_says_so(tuner: Tuner) -> None:
+    space = {"itl_ms": {"type": "int", "low": 5, "high": 5}}
+    view = tuner.run(study("again", space=space, sampler={"measure_again": True}, budget={"trials": 3}))
+    assert (view.state, view.counts.complete, view.counts.repeated) == (StudyState.DONE, 3, 0)

@@ -32,7 +32,12 @@ def study_note(study: StudyView, command: str) -> str:
     tally = (
         f"**{study.state.value}**, {study.spent} of {study.budget} trials: {counts.feasible} feasible, "
         f"{counts.complete - counts.feasible} measured but over a limit, {counts.pruned} pruned, "
-        f"{counts.failed} failed by the machine."
+        f"{counts.failed} failed by the machine"
+        + (
+            f", {counts.repeated} repeated (a server that was measured before: not counted)."
+            if counts.repeated
+            else "."
+        )
     )
     causes = [(cause.value, str(count), cause.advice) for cause, count in study.causes.items()]
     return page(
@@ -110,6 +115,7 @@ def trial_note(study: StudyView, trial: TrialView) -> str:
     phases = ", ".join(f"{phase.value.replace('_', '-')} {span(s)}" for phase, s in trial.phases_s.items())
     return page(
         headline,
+        plain(_sentence(trial.repeats)),
         plain(trial.advice),
         code(trial.reason[-LONGEST_REASON:]) if trial.reason else "",
         section("Passed over", plain(passed_over(trial.choice))),
@@ -118,6 +124,8 @@ def trial_note(study: StudyView, trial: TrialView) -> str:
         section("Constraints", _constraints(trial)),
         section("Load levels", _levels(study, trial)),
         section("Phases", phases),
+        section("Asked for, and what the server made of it", _rewritten(trial)),
+        section("Known of these flags", "\n".join(f"* {plain(remark)}" for remark in trial.remarks)),
         section("What the server resolved", _resolved(trial)),
         FOOTER,
     )
@@ -147,6 +155,15 @@ def _levels(study: StudyView, trial: TrialView) -> str:
 
 def _any_has(levels: Sequence[Measurement], metric: str) -> bool:
     return any(metric in level.metrics for level in levels)
+
+
+def _sentence(words: str) -> str:
+    return f"{words[0].upper()}{words[1:]}." if words else ""
+
+
+def _rewritten(trial: TrialView) -> str:
+    rows = [(name, str(asked), str(got)) for name, (asked, got) in trial.rewritten.items()]
+    return table(("flag", "asked", "got"), rows)
 
 
 def _resolved(trial: TrialView) -> str:

@@ -99,9 +99,11 @@ def test_show_says_of_a_failed_trial_what_to_conclude(invoke: Invoke) -> None:
     assert "give the server a larger memory fraction" in said
 
 
-def test_show_sets_what_was_asked_beside_what_the_server_says(invoke: Invoke) -> None:
-    lines = invoke("show", "sample", "8").stdout.splitlines()
-    assert any(line.split() == ["kv_cache_blocks", "4096"] for line in lines)
+def test_show_sets_what_was_asked_beside_what_the_server_says_otherwise(invoke: Invoke) -> None:
+    said = invoke("show", "sample", "8")
+    lines = said.stdout.splitlines()
+    assert any(line.split() == ["max_num_seqs", "256", "128"] for line in lines)
+    assert "The server tells 1 more, which were not asked for" in said.stderr
     assert any(line.split() == ["dtype", "bfloat16"] for line in lines)
     assert any(line.split() == ["ttft_ms.p99", "90", "180"] for line in lines)
 

@@ -10,14 +10,17 @@ from itertools import pairwise, product
 from pathlib import Path
 from random import Random
 from string import Formatter
+from typing import cast
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from packaging.version import Version
+from pydantic import ValidationError
 
 from optuna_tuner.catalog import shelf
 from optuna_tuner.catalog.catalogue import Catalogue
+from optuna_tuner.contracts import Engine
 from optuna_tuner.engines.argv import Flags
 from optuna_tuner.engines.known_rules import Effect, KnownRule, broken, findings, rule_book
 from optuna_tuner.engines.known_values import FACTS, known_values
@@ -38,6 +41,11 @@ CPU = Slot(name="cpu", host="here")
 ONE_GPU = Slot(name="gpu", host="here", gpus=("GPU-1",))
 MIXTURES = 4000
 each_rule = pytest.mark.parametrize(("engine", "rule"), RULES, ids=[f"{engine}-{rule.id}" for engine, rule in RULES])
+
+SETTING = [(engine, rule) for engine, rule in RULES if rule.sets]
+each_rule_that_sets = pytest.mark.parametrize(
+    ("engine", "rule"), SETTING, ids=[f"{engine}-{rule.id}" for engine, rule in SETTING]
+)
 
 
 def fired(engine: str, version: str | None, values: Mapping[str, Scalar]) -> set[str]:
@@ -71,6 +79,37 @@ def test_a_rule_does_not_fire_on_its_nearest_neighbour(engine: str, rule: KnownR
 def test_the_neighbour_breaks_no_other_rule_that_rejects(engine: str, rule: KnownRule) -> None:
     newest = versions(engine, rule)[-1]
     assert broken(engine, newest, rule.keeps) is None
+
+
+@each_rule_that_sets
+def test_what_a_rule_sets_makes_its_two_configurations_one_server(engine: str, rule: KnownRule) -> None:
+    for version in versions(engine, rule):
+        one, other = (identity_of(engine, version, values) for values in (rule.breaks, rule.same))
+        assert one == other, version
+
+
+@each_rule_that_sets
+def test_they_are_two_servers_where_a_version_lacks_the_rule(engine: str, rule: KnownRule) -> None:
+    assert [version for version in neighbours(engine, rule) if same_server(engine, version, rule)] == []
+
+
+def test_a_rule_that_sets_flags_names_a_server_that_is_the_same() -> None:
+    known = next(rule for _, rule in RULES if rule.sets).model_dump()
+    with pytest.raises(ValidationError, match="names a server that is the same"):
+        KnownRule.model_validate({**known, "versions": "", "same": {}})
+    with pytest.raises(ValidationError, match="only a rewriting rule sets flags"):
+        KnownRule.model_validate({**known, "versions": "", "effect": Effect.REFUSES})
+
+
+def same_server(engine: str, version: str, rule: KnownRule) -> bool:
+    return identity_of(engine, version, rule.breaks) == identity_of(engine, version, rule.same)
+
+
+def identity_of(engine: str, version: str, flags: Mapping[str, Scalar]) -> Mapping[str, Scalar]:
+    options = {"version": version} if engine != "llama_cpp" else {}
+    plugin = InstalledKinds().plugin("engines", engine)
+    made = cast("Engine", plugin(plugin.Options.model_validate(options)))
+    return made.identity(MODEL, Params(flags=flags), CPU)
 
 
 @each_rule

@@ -62,6 +62,7 @@ def test_a_study_document_survives_json_and_yaml(study: StudyView) -> None:
         "feasible": 6,
         "pruned": 2,
         "failed": 1,
+        "repeated": 0,
         "running": 0,
         "queued": 0,
     }

@@ -7,7 +7,8 @@ import pytest
 from optuna_tuner.store.attempts import Attempts
 from optuna_tuner.store.records import AttemptRecord, Outcome, StudyRecord, Verdict
 from optuna_tuner.store.store import Store
-from optuna_tuner.tuning.budget import PAGE, GpuTime
+from optuna_tuner.tuning.budget import GpuTime
+from optuna_tuner.tuning.newly_ended import PAGE
 from optuna_tuner.values import Phase, Slot
 
 RAN = Outcome(
