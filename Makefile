@@ -19,7 +19,7 @@ lint: install
 	$(BIN)/lint-imports
 
 test: install
-	$(BIN)/pytest
+	$(BIN)/pytest -n auto --maxprocesses 4 --dist loadfile --durations 40
 
 check: lint test
 
