@@ -31,7 +31,7 @@ from tracing import PACKAGE, Gate, Spot
 
 KINDS = {"baseline": 1, "search": 2}
 # Two configurations, and a seed by which trial 2 asks for that of trial 1: a repeat; trial 3 is the other one.
-SPACE = {"x": {"type": "int", "low": 1, "high": 2}, "y": {"type": "choice", "choices": [0.5]}}
+SPACE = {"x": {"type": "int", "low": 1, "high": 2}, "y": {"type": "float", "low": 0.5, "high": 0.5}}
 SEED = 5
 PATIENCE_S = 90.0
 TRIES = 8  # a line that hangs on timing may be missed

@@ -130,7 +130,7 @@ STORE = (
                 "        return connection.scalar(select(ATTEMPT.c.ended_by)"
             ),
         ),
-        f"{FENCES}test_a_repeat_gives_its_trial_back_once_also_when_the_line_was_cut[after-sqlite]",
+        f"{FENCES}test_a_repeat_gives_its_trial_back_once_also_when_the_line_was_cut[sqlite-after]",
     ),
     bug(
         "a trial that is given back before the end counts",
