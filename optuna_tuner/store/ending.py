@@ -33,10 +33,8 @@ def end(connection: Connection, attempt_id: str, worker_id: str, ending: Ending)
     if attempt.worker_id != worker_id:
         return False
     repeats = ending.outcome.same_as is not None
-    if repeats:
-        study_of(
-            connection, attempt.study_id, lock=True
-        )  # first, as everywhere: else it and a claim wait for each other
+    if repeats:  # the study's row is locked first, as everywhere: else this and a claim wait for each other
+        study_of(connection, attempt.study_id, lock=True)
     if not _close(connection, attempt, AttemptState.RUNNING, ending.outcome, ending.call):
         return connection.scalar(select(ATTEMPT.c.ended_by).where(ATTEMPT.c.id == attempt_id)) == ending.call
     if repeats:
