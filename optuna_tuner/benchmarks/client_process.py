@@ -9,11 +9,13 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-
-import psutil
+from typing import TYPE_CHECKING
 
 from optuna_tuner.clock import Deadline, poll
 from optuna_tuner.errors import BenchmarkError
+
+if TYPE_CHECKING:
+    import psutil
 
 GRACE_S = 2.0
 LONGEST_TAIL = 4000
@@ -48,6 +50,8 @@ class Client:
 
     def end(self) -> None:
         """Make sure that neither it nor a child of it runs: SIGTERM, two seconds, SIGKILL."""
+        import psutil  # noqa: PLC0415  checking a study file loads the benchmark and starts no client
+
         family = self._family()
         self._signal(signal.SIGTERM)
         poll(lambda: self.exit_code, Deadline.after(GRACE_S), every_s=0.02)
@@ -61,6 +65,8 @@ class Client:
         psutil.wait_procs(family, timeout=GRACE_S)
 
     def _family(self) -> list[psutil.Process]:
+        import psutil  # noqa: PLC0415  as above
+
         try:
             return psutil.Process(self._process.pid).children(recursive=True)
         except psutil.NoSuchProcess:

@@ -9,8 +9,6 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from filelock import FileLock
-
 from optuna_tuner.errors import EnvironmentFaultError
 from optuna_tuner.home import locks_folder, tools_folder
 
@@ -55,6 +53,8 @@ def install(progress: Callable[[str], None]) -> Path:
     It is built beside its place and renamed when complete, so that nobody ever sees half of it. `progress` gets one
     line a step. Raises EnvironmentFaultError with the reason.
     """
+    from filelock import FileLock  # noqa: PLC0415  checking a study file loads the benchmark and installs nothing
+
     locks_folder().mkdir(parents=True, exist_ok=True)
     with FileLock(locks_folder() / "genai-bench.lock"):
         program = folder() / "bin" / "genai-bench"

@@ -22,7 +22,7 @@ from optuna_tuner.values import Params, Slot
 ANY_SLOT = Slot(name="any", host="")  # of which nothing is known, so that no rule speaks of its GPUs
 DRAWS = 32  # of one configuration, until nothing is known against it
 LOOKED_AT = 200  # random configurations
-TOO_MANY = 0.95  # of them refused: then even drawing again often finds nothing
+ENOUGH = 10  # of them are not refused: with fewer, one in twenty, even drawing again often finds nothing
 
 
 def anywhere(spec: StudySpec, kinds: Kinds) -> Objection:
@@ -84,14 +84,17 @@ def random_configurations(spec: StudySpec, objection: Objection = NOTHING_KNOWN)
 
 def refusal_warnings(spec: StudySpec, objection: Objection) -> Iterator[str]:
     """That nearly all configurations, or all, are known not to run, and what most of them break."""
-    reasons = [
-        reason for each in islice(random_configurations(spec), LOOKED_AT) if (reason := objection(each)) is not None
-    ]
-    if len(reasons) > TOO_MANY * LOOKED_AT:
-        kinds = Counter(re.sub(r"[\d.]+", "#", reason) for reason in reasons)
-        [(kind, count)] = kinds.most_common(1)
-        example = next(reason for reason in reasons if re.sub(r"[\d.]+", "#", reason) == kind)
-        yield (
-            f"{len(reasons)} of {LOOKED_AT} random configurations are known not to run, "
-            f"{count} of them for the same reason: {example}"
-        )
+    reasons: list[str] = []
+    for place, each in enumerate(islice(random_configurations(spec), LOOKED_AT), start=1):
+        reason = objection(each)
+        if reason is not None:
+            reasons.append(reason)
+        elif place - len(reasons) == ENOUGH:  # most studies come no further than this
+            return
+    kinds = Counter(re.sub(r"[\d.]+", "#", reason) for reason in reasons)
+    [(kind, count)] = kinds.most_common(1)
+    example = next(reason for reason in reasons if re.sub(r"[\d.]+", "#", reason) == kind)
+    yield (
+        f"{len(reasons)} of {LOOKED_AT} random configurations are known not to run, "
+        f"{count} of them for the same reason: {example}"
+    )

@@ -202,7 +202,7 @@ def test_the_help_loads_nothing_heavy(tmp_path: Path) -> None:
 
 
 def test_checking_the_largest_study_loads_neither_optuna_nor_a_database_nor_a_client(tmp_path: Path) -> None:
-    heavy = ("optuna.", "sqlalchemy", "rich", "httpx", "aiohttp", "plotly", "alembic", "numpy")
+    heavy = ("optuna.", "sqlalchemy", "rich", "httpx", "aiohttp", "plotly", "alembic", "numpy", "filelock", "psutil")
     study = max((Path(__file__).parents[2] / "studies").glob("*.yaml"), key=lambda file: file.stat().st_size)
     loaded = loaded_modules(tmp_path, "validate", str(study))
     assert {"optuna_tuner.spec.files", "optuna_tuner.catalog.shelf"} <= loaded
