@@ -19,9 +19,10 @@ from optuna_tuner import errors
 from optuna_tuner.cli.app import SECTIONS, cli
 from optuna_tuner.cli.command import Command, Group
 from optuna_tuner.cli.plugin_list import Listed, Option, options_of, plugin_list
+from optuna_tuner.engines.known_causes import Sign, common_signs, sign_book
 from optuna_tuner.engines.known_rules import KnownRule, RuleBook, findings, rule_book
 from optuna_tuner.engines.known_values import FACTS
-from optuna_tuner.metrics import DISTRIBUTIONS, QUALITY, SCALARS, STATISTICS, Meaning
+from optuna_tuner.metrics import DISTRIBUTIONS, KV_CACHE, QUALITY, SCALARS, STATISTICS, Meaning
 from optuna_tuner.plugins import InstalledKinds
 from optuna_tuner.presets.shelf import Wanted, preset_text
 from optuna_tuner.spec import goals, quality, space, study
@@ -119,6 +120,12 @@ QUALITY_METRICS_TEXT = """\
 In a study with the section [`quality`](study-file.md#quality), of trials that were asked. They are no goals: the
 section has bounds of its own. How they are used: [guard the answers](../how-to/guard-quality.md)."""
 
+KV_CACHE_TEXT = """\
+## Of the KV cache
+
+Of a trial, for vLLM and SGLang, where the server tells of any. It is no goal: it explains slow answers.
+`optuna-tuner show`, the dashboard's note and the results as JSON have it."""
+
 ERRORS_TEXT = """\
 What this package raises on purpose. From Python, `except optuna_tuner.errors.TunerError` catches all of it; on the
 command line the text is printed without a traceback and the exit code is the error's."""
@@ -127,6 +134,26 @@ CAUSES_TEXT = """\
 Every trial that gives no feasible score has exactly one cause. It stands in `optuna-tuner trials`,
 `optuna-tuner show`, the dashboard and Optuna's history (user attribute `cause`). The fault decides what Optuna is told
 and what happens next: [how a trial fails](../explanation/how-a-trial-fails.md)."""
+
+SIGNS_TEXT = """\
+## How causes are known
+
+By the server's log, where the server ended. What a line means is data: `optuna_tuner/engines/causes`. The signs are
+read in the order of these tables, the engine's own first: the first one that any line shows decides, and that line is
+kept as the evidence. What was logged before the server was ready (`starting`) and after (`serving`) are told apart.
+Wrappers, as vLLM's "Engine core initialization failed", are no sign: the reason below them is. What no sign knows is
+`bad_combination` where an exception before readiness refuses the flags (`ValueError`, `AssertionError`), else
+`crashed`.
+
+Where a sign can tell more exactly what to do than its cause, that is shown; values of the line stand in braces here.
+Each sign is proven by what a server printed: own runs, and public threads, in `tests/material/engines`.
+
+What needs no log: a server that is gone with its node (`node_lost`), or that cannot be started at all
+(`deployer_failed`), a GPU that is not free before the start (`device_busy`), another server that answers on our port
+(`port_in_use`), no answer in time (`not_ready`), failing requests (`degraded`).
+
+A KV cache that is full is no failure: requests lose their place in it, and are computed again. It is counted where
+the server tells of it: [`kv_cache_retractions`](metrics.md#of-the-kv-cache)."""
 
 FAULTS: Mapping[Blame, tuple[str, str]] = {
     Blame.CONFIGURATION: (
@@ -358,6 +385,8 @@ def _metrics() -> Iterator[str]:
     yield _meanings(SCALARS)
     yield QUALITY_METRICS_TEXT
     yield _meanings(QUALITY)
+    yield KV_CACHE_TEXT
+    yield _meanings(KV_CACHE)
 
 
 def _meanings(meanings: Mapping[str, Meaning]) -> str:
@@ -385,6 +414,23 @@ def _causes() -> Iterator[str]:
         yield text
         rows = [(f'<a id="{each}"></a>`{each}`', each.advice) for each in Cause if each.blame is blame]
         yield table(("cause", "what to conclude"), rows)
+    yield SIGNS_TEXT
+    for engine in ("vllm", "sglang", "llama_cpp"):
+        yield f"### `{engine}`"
+        yield _signs(sign_book(engine).signs)
+    yield "### Every engine"
+    yield _signs(common_signs())
+
+
+def _signs(signs: Iterable[Sign]) -> str:
+    rows = [
+        (each.id, each.phase or "both", _shown(each), f"[`{each.cause}`](#{each.cause})", each.advice) for each in signs
+    ]
+    return table(("sign", "when", "a line shows", "cause", "exact advice"), rows)
+
+
+def _shown(sign: Sign) -> str:
+    return f"`{sign.pattern.pattern}`" + (f", and another one `{sign.near.pattern}`" if sign.near else "")
 
 
 def _plugins() -> Iterator[str]:

@@ -43,7 +43,7 @@ class Plugin(ABC):
 
 
 class Engine(Plugin):
-    """One inference server program. All methods but `effective_config` are pure."""
+    """One inference server program. All methods that are not given an endpoint are pure."""
 
     @abstractmethod
     def canonical(self, flag: str) -> str:
@@ -64,6 +64,11 @@ class Engine(Plugin):
     @abstractmethod
     def diagnose(self, log: str, exit_code: int | None) -> Diagnosis:
         """What a server's log means after it ended or failed. Never raises; unknown is `Cause.CRASHED`."""
+
+    def retractions(self, endpoint: Endpoint, log: str) -> int | None:
+        """How many requests lost their place in the KV cache since the start; None where the server does not tell."""
+        del endpoint, log
+        return None
 
     @abstractmethod
     def effective_config(self, endpoint: Endpoint, log: str) -> Mapping[str, Scalar]:

@@ -61,6 +61,15 @@ QUALITY: Mapping[str, Meaning] = {  # of a trial, not of a load level: no benchm
     ),
 }
 
+KV_CACHE: Mapping[str, Meaning] = {  # of a trial too, as far as the server tells
+    "kv_cache_retractions": Meaning(
+        unit="1",
+        better="lower",
+        text="Requests that lost their place in the KV cache while the benchmark ran: preemptions by vLLM's counter at "
+        "`/metrics`, retractions by SGLang's log (a very long log is cut in its middle). Absent where none were told.",
+    ),
+}
+
 METRICS: Mapping[str, Meaning] = {
     **{f"{name}.{statistic}": meaning for name, meaning in DISTRIBUTIONS.items() for statistic in STATISTICS},
     **SCALARS,

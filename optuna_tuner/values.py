@@ -116,10 +116,11 @@ class Phase(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Diagnosis:
-    """What a failure means: the cause, and the line that shows it."""
+    """What a failure means: the cause, the line that shows it, and what to do where the line tells it exactly."""
 
     cause: Cause
     evidence: str
+    exact_advice: str = ""  # "": the cause's own says it all
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

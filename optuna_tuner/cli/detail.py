@@ -9,7 +9,7 @@ from optuna_tuner.cli.panel import show_counts
 from optuna_tuner.cli.session import Session
 from optuna_tuner.home import artifacts_folder
 from optuna_tuner.results.beyond_speed import beyond_speed
-from optuna_tuner.results.wording import passed_over, repaired, span
+from optuna_tuner.results.wording import passed_over, repaired, retracted, span
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -50,6 +50,7 @@ def show_trial(session: Session, study: StudyView, trial: TrialView) -> None:
         {
             **_trial_facts(trial),
             "beside speed": answers,
+            "KV cache": retracted(trial.kv_cache_retractions),
             "files": str(artifacts_folder() / study.id / trial.attempt_id),
         },
     )

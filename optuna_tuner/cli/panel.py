@@ -46,7 +46,7 @@ def show_counts(session: Session, view: StudyView) -> None:
     if counts.repeated:
         session.out.print("  Repeated: the same server as an earlier trial, not measured again and not counted.")
     for cause, count in view.causes.items():
-        session.out.print(f"  {count} x {cause.value}: {cause.advice}")
+        session.out.print(f"  {count} x {cause.value}: {view.advice(cause)}")
 
 
 def _show_best(session: Session, view: StudyView, best: TrialView) -> None:

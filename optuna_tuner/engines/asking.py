@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Mapping
 
 from pydantic import JsonValue
@@ -15,15 +16,31 @@ TIMEOUT_S = 5.0
 
 def answer(endpoint: Endpoint, path: str) -> JsonValue:
     """The JSON at a path of the server; None when it does not answer with JSON."""
+    text = _text(endpoint, path)
+    try:
+        found: JsonValue = None if text is None else json.loads(text)
+    except ValueError:
+        return None
+    return found
+
+
+def counted(endpoint: Endpoint, counter: str) -> int | None:
+    """The value of one of the server's counters for Prometheus, all labels together; None where it has none."""
+    values = re.findall(
+        rf"^{re.escape(counter)}(?:{{[^}}]*}})? ([\d.e+]+)$", _text(endpoint, "/metrics") or "", re.MULTILINE
+    )
+    return sum(int(float(value)) for value in values) if values else None
+
+
+def _text(endpoint: Endpoint, path: str) -> str | None:
     import httpx  # noqa: PLC0415  as in optuna_tuner.http
 
     try:
         response = get(f"{endpoint.url}{path}", TIMEOUT_S)
         response.raise_for_status()
-        found: JsonValue = response.json()
     except (httpx.HTTPError, httpx.InvalidURL, ValueError):
         return None
-    return found
+    return response.text
 
 
 def served_model(endpoint: Endpoint) -> str | None:

@@ -1,14 +1,15 @@
-"""What a server's log means: one table a server, read in the order of its lines."""
+"""What a server's log means: the signs of its engine, read in the order of trust."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Sequence
 
+from optuna_tuner.engines.known_causes import Phase, Sign, SignBook, sign_book
 from optuna_tuner.values import Cause, Diagnosis
 
-LONGEST_EVIDENCE = 500
+LONGEST = 500  # characters of evidence, and of advice
 PREFIXES = re.compile(
     r"^(?:"
     r"\x1b\[[0-9;]*m"  # colour
@@ -26,85 +27,56 @@ WRAPPERS = re.compile(
 REFUSALS = re.compile(r"^(?:[A-Za-z_]\w*\.)*(?:ValueError|AssertionError|NotImplementedError|ValidationError): ?")
 
 
-@dataclass(frozen=True, slots=True)
-class Sign:
-    """A pattern that one line shows, and what it means.
+def diagnosed(engine: str, log: str, exit_code: int | None) -> Diagnosis:
+    """The cause, the line that shows it, and what to do. Never raises; what is not known is CRASHED.
 
-    `beside` must be found somewhere in the log too, where the line alone could mean two things. `named_above`: what it
-    speaks of stands alone in the line above it, as pydantic writes; each such pair of lines is evidence.
+    The first sign that any line shows decides. Where no sign is shown, the first exception that is no wrapper around
+    another one decides: a refusal (ValueError, AssertionError and the like) before the server was ready is a bad
+    combination of flags.
     """
-
-    pattern: re.Pattern[str]
-    cause: Cause
-    beside: re.Pattern[str] | None = None
-    named_above: bool = False
-
-    def evidence(self, lines: Sequence[str]) -> str | None:
-        """The line that shows it; None where none does."""
-        found = [index for index, line in enumerate(lines) if self.pattern.search(line)]
-        if not found or (self.beside and not any(self.beside.search(line) for line in lines)):
-            return None
-        if self.named_above and found[0]:
-            return "; ".join(dict.fromkeys(f"{lines[index - 1]}: {lines[index]}" for index in found))
-        return lines[found[0]]
+    if known := by_sign(engine, log):
+        return known[1]
+    phase, lines = _read(sign_book(engine), log)
+    refused = _refused(lines, exit_code) if phase is Phase.STARTING else None
+    return refused or _unknown(lines, exit_code)
 
 
-def sign(pattern: str, cause: Cause, beside: str | None = None, *, named_above: bool = False) -> Sign:
-    """A sign from the texts of its patterns. `^` is the start of a line without the logger's prefix."""
-    return Sign(re.compile(pattern), cause, re.compile(beside) if beside else None, named_above)
+def by_sign(engine: str, log: str) -> tuple[Sign, Diagnosis] | None:
+    """The sign that decides, and what it makes of the log; None where no sign is shown."""
+    phase, lines = _read(sign_book(engine), log)
+    found = ((sign, _shown(sign, lines)) for sign in sign_book(engine).of(phase))
+    return next(((sign, shown) for sign, shown in found if shown), None)
 
 
-COMMON = (
-    sign(r"[Aa]ddress already in use|\[Errno 98\]|EADDRINUSE", Cause.PORT_IN_USE),
-    sign(
-        r"error: (?:unrecognized arguments|argument .*: (?:invalid|expected|not allowed)|"
-        r"ambiguous option|the following arguments are required)",
-        Cause.BAD_FLAG,
-    ),
-    sign(r"Out of memory: Killed process|oom-kill|OOMKilled|exceeded memory limit", Cause.OUT_OF_MEMORY_RUNTIME),
-    sign(r"429 Client Error|Too Many Requests for url", Cause.MACHINE),
-    sign(r"Repository Not Found|is not a valid model identifier|not a local folder and is not", Cause.MACHINE),
-    sign(r"No CUDA GPUs are available|CUDA driver version is insufficient|no NVIDIA driver", Cause.MACHINE),
-    sign(r"uncorrectable ECC error|CUDA error: unspecified launch failure|fallen off the bus", Cause.MACHINE),
-    sign(r"^(?:ModuleNotFoundError|ImportError): |No module named ", Cause.MACHINE),
-    sign(r"^(?:OSError: )?\[Errno 28\]|No space left on device", Cause.MACHINE),
-)
+def retractions(engine: str, log: str) -> int:
+    """How many requests lost their place in the KV cache, as far as the log tells. At least so many."""
+    pressure = sign_book(engine).pressure
+    if pressure is None:
+        return 0
+    told: Counter[tuple[str | None, str | None]] = Counter()
+    for found in filter(None, map(pressure.pattern.search, log.splitlines())):
+        groups = found.groupdict()
+        told[groups.get("engine"), groups.get("rank")] += int(groups["count"])
+    engines = {each for each, _ in told}
+    return sum(max(count for (each, _), count in told.items() if each == one) for one in engines)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Signs:
-    """How one engine's log is read: before it was ready, and after.
-
-    The tables are in the order of trust: the first sign that any line shows decides, and the first line that shows it
-    is the evidence. Where no sign is shown, the first exception that is no wrapper around another one decides: a
-    refusal (ValueError, AssertionError and the like) before the server was ready is a bad combination of flags.
-    """
-
-    ready: str  # the line which says that the server answers
-    starting: tuple[Sign, ...]
-    serving: tuple[Sign, ...] = ()
-
-    def diagnose(self, log: str, exit_code: int | None) -> Diagnosis:
-        """The cause and the line that shows it. Never raises; what is not known is CRASHED."""
-        lines = [line for line in (PREFIXES.sub("", raw).strip() for raw in log.splitlines()) if line]
-        at = next((index for index, line in enumerate(lines) if self.ready in line), None)
-        if at is not None:
-            served = lines[at:]
-            return _shown(self.serving, served) or _shown(COMMON, served) or _unknown(served, exit_code)
-        return (
-            _shown(self.starting, lines)
-            or _shown(COMMON, lines)
-            or _refused(lines, exit_code)
-            or _unknown(lines, exit_code)
-        )
+def _shown(sign: Sign, lines: Sequence[str]) -> Diagnosis | None:
+    """What a sign makes of a log: the first line that shows it is the evidence. None where no line does."""
+    places = [index for index, line in enumerate(lines) if sign.pattern.search(line)]
+    if not places or (sign.near and not any(sign.near.search(line) for line in lines)):
+        return None
+    evidence = first = lines[places[0]]
+    if sign.named_above and places[0]:
+        evidence = "; ".join(dict.fromkeys(f"{lines[index - 1]}: {lines[index]}" for index in places))
+    return _diagnosis(sign.cause, evidence, sign.exact_advice(first))
 
 
-def _shown(signs: Iterable[Sign], lines: Sequence[str]) -> Diagnosis | None:
-    for candidate in signs:
-        evidence = candidate.evidence(lines)
-        if evidence is not None:
-            return _diagnosis(candidate.cause, evidence)
-    return None
+def _read(book: SignBook, log: str) -> tuple[Phase, Sequence[str]]:
+    """How far the server came, and what it logged in that phase, without the loggers' prefixes."""
+    lines = [line for line in (PREFIXES.sub("", raw).strip() for raw in log.splitlines()) if line]
+    at = next((index for index, line in enumerate(lines) if book.ready in line), None)
+    return (Phase.STARTING, lines) if at is None else (Phase.SERVING, lines[at:])
 
 
 def _refused(lines: Sequence[str], exit_code: int | None) -> Diagnosis | None:
@@ -123,5 +95,5 @@ def _unknown(lines: Sequence[str], exit_code: int | None) -> Diagnosis:
     return _diagnosis(Cause.CRASHED, _raised(lines) or (f"{end}: {lines[-1]}" if lines else end))
 
 
-def _diagnosis(cause: Cause, evidence: str) -> Diagnosis:
-    return Diagnosis(cause=cause, evidence=evidence[:LONGEST_EVIDENCE])
+def _diagnosis(cause: Cause, evidence: str, exact_advice: str = "") -> Diagnosis:
+    return Diagnosis(cause=cause, evidence=evidence[:LONGEST], exact_advice=exact_advice[:LONGEST])

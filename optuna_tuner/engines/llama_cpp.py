@@ -16,13 +16,13 @@ from optuna_tuner.catalog.catalogue import Catalogue
 from optuna_tuner.contracts import Engine
 from optuna_tuner.engines.argv import Flags, Spelling
 from optuna_tuner.engines.asking import answer, scalars, served_model
-from optuna_tuner.engines.diagnosis import Signs, sign
+from optuna_tuner.engines.diagnosis import diagnosed
 from optuna_tuner.engines.embedded import GGUF_NAME, LAUNCHER, RESOLVED
 from optuna_tuner.engines.identity import identity
 from optuna_tuner.engines.known_rules import remarks, rewritten
 from optuna_tuner.engines.known_values import known_values
 from optuna_tuner.engines.options import EngineOptions
-from optuna_tuner.values import Cause, Diagnosis, Endpoint, Launch, Model, Params, Scalar, Slot
+from optuna_tuner.values import Diagnosis, Endpoint, Launch, Model, Params, Scalar, Slot
 
 # Names that users write and that no version has; all others are in the catalogues.
 ALIASES = {"n_parallel": "parallel", "cb": "cont_batching", "kvu": "kv_unified"}
@@ -41,20 +41,6 @@ def spelling(version: str | None) -> Spelling:
     )
 
 
-OUT_OF_MEMORY = r"insufficient memory|failed to allocate|unable to allocate|std::bad_alloc|out of memory"
-SIGNS = Signs(
-    ready="listening on http://",
-    starting=(
-        sign(r"couldn't bind HTTP server socket", Cause.PORT_IN_USE),
-        sign(r"failed to open GGUF file|No such file or directory", Cause.MACHINE),
-        sign(r"(?:quantized V cache|V cache quantization) requires flash_attn.*", Cause.BAD_COMBINATION),
-        sign(OUT_OF_MEMORY, Cause.OUT_OF_MEMORY_POOL),
-        sign(r"^error: invalid argument: |error while handling argument|n_seq_max must be <=", Cause.BAD_FLAG),
-        sign(r"failed to initialize the context: ", Cause.BAD_COMBINATION),
-        sign(r"failed to create context|GGML_ASSERT", Cause.CRASHED),
-    ),
-    serving=(sign(OUT_OF_MEMORY, Cause.OUT_OF_MEMORY_RUNTIME), sign(r"GGML_ASSERT", Cause.CRASHED)),
-)
 THREADS_LINE = re.compile(r"\bn_threads = (\d+)")
 UNIFIED_LINE = re.compile(r"kv_unified = '?true")
 
@@ -138,7 +124,7 @@ class LlamaCpp(Engine):
 
     def diagnose(self, log: str, exit_code: int | None) -> Diagnosis:
         """By llama.cpp's messages on stderr; the Python error of the embedded server says nothing."""
-        return SIGNS.diagnose(log, exit_code)
+        return diagnosed(self.kind, log, exit_code)
 
     def effective_config(self, endpoint: Endpoint, log: str) -> Mapping[str, Scalar]:
         """From `/props` and `/slots`, and from the log where the embedded server tells what it resolved."""

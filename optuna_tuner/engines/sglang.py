@@ -13,12 +13,12 @@ from optuna_tuner.catalog.catalogue import Catalogue
 from optuna_tuner.contracts import Engine
 from optuna_tuner.engines.argv import Flags, Spelling, whole
 from optuna_tuner.engines.asking import answer, served_model, texts
-from optuna_tuner.engines.diagnosis import Signs, sign
+from optuna_tuner.engines.diagnosis import diagnosed, retractions
 from optuna_tuner.engines.identity import identity
 from optuna_tuner.engines.known_rules import broken, remarks, rewritten
 from optuna_tuner.engines.known_values import known_values
 from optuna_tuner.engines.options import EngineOptions
-from optuna_tuner.values import Cause, Diagnosis, Endpoint, Launch, Model, Params, Scalar, Slot
+from optuna_tuner.values import Diagnosis, Endpoint, Launch, Model, Params, Scalar, Slot
 
 # Names that users write and that no version has; all others are in the catalogues.
 ALIASES = {"dp": "dp_size", "pp": "pp_size", "tp": "tp_size"}
@@ -36,22 +36,6 @@ def spelling(version: str | None) -> Spelling:
     )
 
 
-HEADROOM = r"[Cc]apture cuda graph|capture_one_batch_size|cuda_graph_runner|CudaGraphRunner"
-SIGNS = Signs(
-    ready="fired up and ready to roll",
-    starting=(
-        sign(r"Capture cuda graph failed", Cause.OUT_OF_MEMORY_HEADROOM, r"out of memory|OutOfMemoryError"),
-        sign(r"Not enough memory\. Please try to increase --mem-fraction-static", Cause.OUT_OF_MEMORY_POOL),
-        sign(r"memory capacity is unbalanced", Cause.DEVICE_BUSY),
-        sign(r"OutOfMemoryError|CUDA out of memory|HIP out of memory", Cause.OUT_OF_MEMORY_HEADROOM, HEADROOM),
-        sign(r"OutOfMemoryError|CUDA out of memory|HIP out of memory", Cause.OUT_OF_MEMORY_POOL),
-        sign(r"Capture cuda graph failed", Cause.BAD_COMBINATION),
-    ),
-    serving=(
-        sign(r"Prefill out of memory|Decode out of memory", Cause.OUT_OF_MEMORY_RUNTIME),
-        sign(r"OutOfMemoryError|CUDA out of memory|HIP out of memory", Cause.OUT_OF_MEMORY_RUNTIME),
-    ),
-)
 # What `/server_info` tells beside the flags, and what differs between two starts with the same flags.
 NO_SETTING = frozenset(
     {
@@ -143,7 +127,11 @@ class Sglang(Engine):
 
     def diagnose(self, log: str, exit_code: int | None) -> Diagnosis:
         """By SGLang's messages; the two kinds of missing memory ask for opposite remedies."""
-        return SIGNS.diagnose(log, exit_code)
+        return diagnosed(self.kind, log, exit_code)
+
+    def retractions(self, endpoint: Endpoint, log: str) -> int | None:  # noqa: ARG002  the log tells
+        """From the lines in which SGLang tells of them."""
+        return retractions(self.kind, log)
 
     def effective_config(self, endpoint: Endpoint, log: str) -> Mapping[str, Scalar]:  # noqa: ARG002  SGLang tells it
         """From `/server_info`, or `/get_server_info` before 0.5.4."""

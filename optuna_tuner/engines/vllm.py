@@ -14,13 +14,13 @@ from optuna_tuner.catalog import shelf
 from optuna_tuner.catalog.catalogue import Catalogue
 from optuna_tuner.contracts import Engine
 from optuna_tuner.engines.argv import Flags, Spelling, whole
-from optuna_tuner.engines.asking import answer, scalars, served_model
-from optuna_tuner.engines.diagnosis import Signs, sign
+from optuna_tuner.engines.asking import answer, counted, scalars, served_model
+from optuna_tuner.engines.diagnosis import diagnosed
 from optuna_tuner.engines.identity import identity
 from optuna_tuner.engines.known_rules import broken, remarks, rewritten
 from optuna_tuner.engines.known_values import known_values
 from optuna_tuner.engines.options import EngineOptions
-from optuna_tuner.values import Cause, Diagnosis, Endpoint, Launch, Model, Params, Scalar, Slot
+from optuna_tuner.values import Diagnosis, Endpoint, Launch, Model, Params, Scalar, Slot
 
 # Names that users write and that no version has; all others are in the catalogues.
 ALIASES = {
@@ -43,22 +43,6 @@ def spelling(version: str | None) -> Spelling:
     )
 
 
-HEADROOM = r"profile_run|_dummy_run|_dummy_sampler_run|capture_model|compile_or_warm_up_model|warming up"
-SIGNS = Signs(
-    ready="Application startup complete",
-    starting=(
-        sign(r"less than desired GPU memory utilization", Cause.DEVICE_BUSY),
-        sign(r"No available memory for the cache blocks", Cause.OUT_OF_MEMORY_POOL),
-        sign(r"larger than the available KV cache memory", Cause.OUT_OF_MEMORY_POOL),
-        sign(r"less than requested memory for kv", Cause.OUT_OF_MEMORY_POOL),
-        sign(r"out of memory occurred when warming up|Error in memory profiling", Cause.OUT_OF_MEMORY_HEADROOM),
-        sign(r"OutOfMemoryError|CUDA out of memory|HIP out of memory", Cause.OUT_OF_MEMORY_HEADROOM, HEADROOM),
-        sign(r"OutOfMemoryError|CUDA out of memory|HIP out of memory|MemoryError", Cause.OUT_OF_MEMORY_POOL),
-        sign(r"^Value error, |^Assertion failed, ", Cause.BAD_COMBINATION),
-        sign(r"^Input should be |^Unexpected keyword argument|^Extra inputs are not", Cause.BAD_FLAG, named_above=True),
-    ),
-    serving=(sign(r"OutOfMemoryError|CUDA out of memory|HIP out of memory", Cause.OUT_OF_MEMORY_RUNTIME),),
-)
 CONFIG_LINE = re.compile(r"Initializing a V\d LLM engine .*?with config: (.*)")
 ARGUMENTS_LINE = re.compile(r"non-default args: (\{.*\})")
 BATCHED_TOKENS_LINE = re.compile(r"Chunked prefill is enabled with max_num_batched_tokens=(\d+)")
@@ -131,7 +115,11 @@ class Vllm(Engine):
 
     def diagnose(self, log: str, exit_code: int | None) -> Diagnosis:
         """The root cause, read through "Engine core initialization failed"."""
-        return SIGNS.diagnose(log, exit_code)
+        return diagnosed(self.kind, log, exit_code)
+
+    def retractions(self, endpoint: Endpoint, log: str) -> int | None:  # noqa: ARG002  the log of 0.32 never tells
+        """By its counter at `/metrics`; vLLM calls them preemptions."""
+        return counted(endpoint, "vllm:num_preemptions_total")
 
     def effective_config(self, endpoint: Endpoint, log: str) -> Mapping[str, Scalar]:
         """From the lines in which vLLM logs its arguments and configuration, and from `/version`."""

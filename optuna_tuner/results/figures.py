@@ -122,7 +122,7 @@ def causes(study: StudyView) -> Figure:
     figure.add_bar(
         x=list(study.causes.values()),
         y=[cause.value for cause in study.causes],
-        text=[cause.advice for cause in study.causes],
+        text=[study.advice(cause) for cause in study.causes],
         textposition="none",
         hovertemplate="%{x} x %{y}: %{text}<extra></extra>",
         orientation="h",

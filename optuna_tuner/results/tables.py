@@ -171,6 +171,7 @@ def trial_document(trial: TrialView) -> dict[str, Json]:
         "cause": trial.cause.value if trial.cause else None,
         "reason": trial.reason,
         "advice": trial.advice,
+        "kv_cache_retractions": trial.kv_cache_retractions,
         "quality": drift_document(trial.drift),
         "level": trial.level,
         "metrics": _plain(trial.metrics),

@@ -53,11 +53,13 @@ class TrialView:
     constraints: Mapping[str, float]
     cause: Cause | None
     reason: str
+    advice: str  # what to conclude; empty when nothing went wrong
     level: str
     metrics: Mapping[str, float]
     measurements: tuple[Measurement, ...]
     phases_s: Mapping[Phase, float]
     effective_config: Mapping[str, Scalar]
+    kv_cache_retractions: int | None  # requests that lost their place in the KV cache; None: none were told
     drift: Drift | None  # how far its answers are from the default's; None: it was not asked
     remarks: tuple[str, ...]  # what the engine was known to rewrite or to warn of
     same_as: int | None  # the trial whose server it would have been
@@ -74,11 +76,6 @@ class TrialView:
     def feasible(self) -> bool:
         """Whether it may be shown as a best trial."""
         return self.state is TrialState.FEASIBLE
-
-    @property
-    def advice(self) -> str:
-        """What to conclude from its cause; empty when nothing went wrong."""
-        return self.cause.advice if self.cause else ""
 
     @property
     def duration_s(self) -> float | None:
@@ -142,11 +139,13 @@ def trial_view(
         constraints=outcome.constraints,
         cause=outcome.cause,
         reason=outcome.reason,
+        advice=outcome.advice,
         level=outcome.level,
         metrics=outcome.metrics,
         measurements=outcome.measurements,
         phases_s=outcome.phases_s,
         effective_config=outcome.effective_config,
+        kv_cache_retractions=outcome.kv_cache_retractions,
         drift=outcome.drift,
         remarks=outcome.remarks,
         same_as=outcome.same_as,

@@ -73,6 +73,11 @@ class StudyView:
         """The study's name."""
         return self.spec.name
 
+    def advice(self, cause: Cause) -> str:
+        """What to conclude from the trials of one cause; for the last one that tells it exactly, that too."""
+        exact = [trial for trial in self.trials if trial.cause is cause and trial.advice != cause.advice]
+        return f"{cause.advice} In {exact[-1].name}: {exact[-1].advice}" if exact else cause.advice
+
 
 def study_view(
     record: StudyRecord,

@@ -46,3 +46,11 @@ def passed_over(choice: Choice) -> str:
 def repaired(choice: Choice) -> str:
     """What was moved to make the configuration possible; empty where it was drawn so."""
     return ", ".join(f"{name} from {before} to {after}" for name, (before, after) in choice.repaired.items())
+
+
+def retracted(requests: int | None) -> str:
+    """How many requests lost their place in the KV cache; empty where the server told of none."""
+    if not requests:
+        return ""
+    count = "1 request" if requests == 1 else f"{requests} requests"
+    return f"it was full: {count} lost their place in it, to be computed again later"

@@ -52,6 +52,7 @@ class Outcome:
     constraints: Mapping[str, float] = field(default_factory=dict)  # every constraint of the study, <= 0 is feasible
     cause: Cause | None = None  # None: it ran and is feasible
     reason: str = ""
+    exact_advice: str = ""  # what to do, more exactly than the cause's own advice; "": there is none
     level: str = ""  # the load level whose metrics were scored, as str(Load); "" for a mean
     metrics: Mapping[str, float] = field(default_factory=dict)  # the metrics that were scored
     measurements: tuple[Measurement, ...] = ()
@@ -63,6 +64,12 @@ class Outcome:
     identity: Mapping[str, Scalar] = field(default_factory=dict)  # what the engine made of the flags, where it is known
     remarks: tuple[str, ...] = ()  # what the engine was known to rewrite or to warn of, for people
     same_as: int | None = None  # the trial that this one repeats: it was not measured, and takes no trial of the budget
+    kv_cache_retractions: int | None = None  # requests that lost their place in it; None: none were told
+
+    @property
+    def advice(self) -> str:
+        """What the user should conclude; empty when nothing went wrong."""
+        return self.exact_advice or (self.cause.advice if self.cause else "")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

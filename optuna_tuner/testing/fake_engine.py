@@ -103,6 +103,10 @@ class FakeEngine(Engine):
         last = log.strip().splitlines()[-1:] or [f"ended with exit code {exit_code} without a word"]
         return Diagnosis(cause=Cause.CRASHED, evidence=last[0].strip())
 
+    def retractions(self, endpoint: Endpoint, log: str) -> int | None:  # noqa: ARG002  the log tells
+        """By the fake's own message."""
+        return sum(map(int, re.findall(r"fake: the KV cache is full, retracted: (\d+)", log)))
+
     def effective_config(self, endpoint: Endpoint, log: str) -> Mapping[str, Scalar]:  # noqa: ARG002  it tells all
         """From `/props`."""
         found = _get(endpoint, "/props")

@@ -56,6 +56,7 @@ MISBEHAVIOURS: Mapping[str, tuple[float, str]] = {  # name -> the number when no
         0.5,
         "=SHARE: answers wholly otherwise to this share of the requests (default half), spread evenly; not in streams",
     ),
+    "retract": (1, "=N: tells after each request that N others (default 1) lost their place in the KV cache"),
     "log_flood": (64, "=MIB: writes so many MiB (default 64) to stderr as fast as they are taken"),
 }
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sys
 from http import HTTPStatus
 from pathlib import Path
 from typing import cast
@@ -61,6 +62,8 @@ class Fake:
         self.asked += 1
         if self.has("exit_after") and self.asked >= self.behaviour.misbehave["exit_after"]:
             raise SystemExit(1)
+        if self.has("retract"):
+            sys.stderr.write(f"fake: the KV cache is full, retracted: {self.behaviour.misbehave['retract']:g}\n")
         return self.asked
 
 

@@ -37,6 +37,7 @@ class Journal:
     reference: Reference | None = None
     identity: Mapping[str, Scalar] = field(default_factory=dict)
     remarks: tuple[str, ...] = ()
+    kv_cache_retractions: int | None = None
 
     def __post_init__(self) -> None:
         """A repeated configuration waits in the queue from the end of its earlier run to its claim."""
@@ -91,4 +92,5 @@ class Journal:
             reference=self.reference,
             identity=dict(self.identity),
             remarks=self.remarks,
+            kv_cache_retractions=self.kv_cache_retractions,
         )

@@ -176,6 +176,7 @@ def _copy(attempt: AttemptRecord, outcome: Outcome) -> Outcome:
         constraints=outcome.constraints,
         cause=outcome.cause,
         reason=outcome.reason,
+        exact_advice=outcome.exact_advice,
         level=outcome.level,
         metrics=outcome.metrics,
         same_as=attempt.number if outcome.same_as is None else outcome.same_as,

@@ -16,6 +16,7 @@ from optuna_tuner.store.records import Outcome
 from optuna_tuner.tuning.deployment import Server, deployed, watched
 from optuna_tuner.tuning.journal import Journal
 from optuna_tuner.tuning.objections import known_bad
+from optuna_tuner.tuning.pressure import retractions_counted
 from optuna_tuner.tuning.quality import guard, guarded
 from optuna_tuner.tuning.servers import SameServerError, Servers
 from optuna_tuner.tuning.setting import Setting
@@ -40,7 +41,7 @@ def run_trial(setting: Setting, journal: Journal, servers: Servers, give_up_if_h
         servers.raise_if_resolved_before(journal)
         warm_up(server, journal, server_ended)
         guard(server, journal.params, journal, server_ended)
-        with journal.phase(Phase.BENCHMARK):
+        with journal.phase(Phase.BENCHMARK), retractions_counted(server, journal):
             deadline = Deadline.after(setting.spec.limits.benchmark_s, server_ended)
             for measurement in setting.parts.benchmark.run(target(server, journal), deadline):
                 journal.keep(measurement)

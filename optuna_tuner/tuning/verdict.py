@@ -91,13 +91,19 @@ def failed(goals: Goals, error: TrialError) -> Outcome:
     was never measured must not look better than one that was.
     """
     if error.cause.blame is Blame.MACHINE or isinstance(error, InfrastructureError):
-        return Outcome(verdict=Verdict.FAIL, cause=error.cause, reason=_reason(error))
+        return Outcome(
+            verdict=Verdict.FAIL,
+            cause=error.cause,
+            reason=_reason(error),
+            exact_advice=error.diagnosis.exact_advice,
+        )
     names = [SERVER_RUNS, *(constraint.name for constraint in goals.constraints)]
     return Outcome(
         verdict=Verdict.PRUNED,
         constraints=dict.fromkeys(names, VIOLATED),
         cause=error.cause,
         reason=_reason(error),
+        exact_advice=error.diagnosis.exact_advice,
     )
 
 

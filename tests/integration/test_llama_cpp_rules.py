@@ -11,8 +11,9 @@ import pytest
 
 from optuna_tuner.clock import Deadline, poll
 from optuna_tuner.engines.embedded import resolve_model
+from optuna_tuner.engines.known_causes import sign_book
 from optuna_tuner.engines.known_rules import KnownRule, rule_book
-from optuna_tuner.engines.llama_cpp import SIGNS, LlamaCpp, LlamaCppOptions
+from optuna_tuner.engines.llama_cpp import LlamaCpp, LlamaCppOptions
 from optuna_tuner.values import Params, Scalar, Slot
 
 pytest.importorskip("xllamacpp")
@@ -44,7 +45,7 @@ class Launches:
         def look() -> bool | None:
             if server.poll() is not None:
                 return False
-            return SIGNS.ready in log.read_text(encoding="utf-8", errors="replace") or None
+            return sign_book("llama_cpp").ready in log.read_text(encoding="utf-8", errors="replace") or None
 
         verdict = poll(look, Deadline.after(PATIENCE_S), every_s=0.05)
         assert verdict is not None, log.read_text(encoding="utf-8", errors="replace")

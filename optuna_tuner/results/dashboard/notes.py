@@ -9,7 +9,7 @@ from optuna_tuner.results.dashboard.markdown import code, page, plain, section, 
 from optuna_tuner.results.diff import flag_changes
 from optuna_tuner.results.trials import TrialView
 from optuna_tuner.results.views import StudyView
-from optuna_tuner.results.wording import measured, number, passed_over, percent, repaired, span
+from optuna_tuner.results.wording import measured, number, passed_over, percent, repaired, retracted, span
 from optuna_tuner.values import Measurement, Scalar
 
 FOOTER = "*Written by optuna-tuner, and kept up to date. Delete this line to keep your own text.*"
@@ -39,7 +39,7 @@ def study_note(study: StudyView, command: str) -> str:
             else "."
         )
     )
-    causes = [(cause.value, str(count), cause.advice) for cause, count in study.causes.items()]
+    causes = [(cause.value, str(count), study.advice(cause)) for cause, count in study.causes.items()]
     return page(
         f"# {plain(study.name)}",
         plain(study.spec.description),
@@ -121,6 +121,7 @@ def trial_note(study: StudyView, trial: TrialView) -> str:
         section("Passed over", plain(passed_over(trial.choice))),
         section("Repaired", plain(repaired(trial.choice))),
         _beside(study, trial),
+        section("KV cache", plain(retracted(trial.kv_cache_retractions))),
         section("Constraints", _constraints(trial)),
         section("Load levels", _levels(study, trial)),
         section("Phases", phases),

@@ -2,11 +2,14 @@
 
 import pytest
 
-from optuna_tuner.engines.llama_cpp import SIGNS as LLAMA_CPP
-from optuna_tuner.engines.sglang import SIGNS as SGLANG
-from optuna_tuner.engines.vllm import SIGNS as VLLM
+from optuna_tuner.engines.llama_cpp import LlamaCpp, LlamaCppOptions
+from optuna_tuner.engines.sglang import Sglang, SglangOptions
+from optuna_tuner.engines.vllm import Vllm, VllmOptions
 from optuna_tuner.values import Cause
 
+LLAMA_CPP = LlamaCpp(LlamaCppOptions())
+SGLANG = Sglang(SglangOptions())
+VLLM = Vllm(VllmOptions())
 VLLM_PREFIX = "(EngineCore pid=12) ERROR 11-21 01:29:02 [core.py:1510] "
 SGLANG_PREFIX = "[2026-11-21 01:29:02 TP0] "
 OUT_OF_MEMORY = "torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB."
@@ -20,7 +23,7 @@ OUT_OF_MEMORY = "torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2
          "utilization (0.92, 72.8 GiB)."), Cause.DEVICE_BUSY),
         ("RuntimeError: CUDA out of memory occurred when warming up sampler with 1024 dummy requests.",
          Cause.OUT_OF_MEMORY_HEADROOM),
-        ("AssertionError: Error in memory profiling. Initial free memory 3", Cause.OUT_OF_MEMORY_HEADROOM),
+        ("AssertionError: Error in memory profiling. Initial free memory 3", Cause.DEVICE_BUSY),
         (OUT_OF_MEMORY, Cause.OUT_OF_MEMORY_POOL),
         ("NotImplementedError: Pipeline parallelism is not supported for this model.", Cause.BAD_COMBINATION),
         ("RuntimeError: something odd", Cause.CRASHED),

@@ -42,6 +42,12 @@ def test_a_failed_trial_quotes_its_reason_and_gives_advice(study: StudyView) -> 
     assert "| server runs | BROKEN | not measured |" in note
 
 
+def test_a_trial_whose_kv_cache_was_full_says_so(study: StudyView) -> None:
+    note = trial_note(study, replace(study.trials[3], kv_cache_retractions=3))
+    assert "it was full: 3 requests lost their place in it" in note
+    assert "KV cache" not in trial_note(study, study.trials[3])
+
+
 def test_a_second_try_is_said_to_be_one(study: StudyView) -> None:
     assert "Try 2 of these parameters." in trial_note(study, study.trials[7])
 

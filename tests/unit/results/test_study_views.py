@@ -1,16 +1,17 @@
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 
 from optuna_tuner.results.views import Counts, StudyState, StudyView, study_view
-from optuna_tuner.store.records import AttemptRecord, AttemptState, Desired
+from optuna_tuner.store.records import AttemptRecord, AttemptState, Desired, Outcome
 from optuna_tuner.testing.sample_study import BEGAN, SampleStudy
 from optuna_tuner.values import Cause
 
+Ended = Callable[[dict[int, Outcome]], StudyView]
 NOW = BEGAN + timedelta(hours=1)
 
 
@@ -68,6 +69,16 @@ def test_causes_are_counted_most_frequent_first(study: StudyView) -> None:
         Cause.REJECTED: 1,
         Cause.PORT_IN_USE: 1,
     }
+
+
+def test_what_a_log_told_exactly_stands_behind_the_causes_own_advice(sample: SampleStudy, ended: Ended) -> None:
+    outcome = sample.attempts[4].outcome
+    assert outcome is not None
+    study = ended({4: replace(outcome, exact_advice="Lower max_model_len to 384.")})
+    assert study.trials[0].advice == "Lower max_model_len to 384."
+    general = Cause.OUT_OF_MEMORY_POOL.advice
+    assert study.advice(Cause.OUT_OF_MEMORY_POOL) == f"{general} In trial 4: Lower max_model_len to 384."
+    assert ended({4: outcome}).advice(Cause.OUT_OF_MEMORY_POOL) == general
 
 
 def test_the_eta_shares_the_rest_of_the_budget_among_the_living_workers(sample: SampleStudy) -> None:

@@ -40,6 +40,8 @@ OUTCOMES = st.builds(
     phases_s=st.dictionaries(st.sampled_from(Phase), FLOATS),
     effective_config=st.dictionaries(TEXTS, SCALARS, max_size=3),
     intermediate=st.dictionaries(st.integers(), FLOATS, max_size=3),
+    exact_advice=TEXTS,
+    kv_cache_retractions=st.none() | st.integers(min_value=1),
 )
 VALUES: list[tuple[st.SearchStrategy[object], Callable[[str], object]]] = [
     (

@@ -77,3 +77,11 @@ def test_a_pruned_trial_keeps_what_was_measured() -> None:
     outcome = pruned(GOALS, [level(1, 50, 20)])
     assert (outcome.verdict, outcome.cause, outcome.metrics["ttft_ms.p99"]) == (Verdict.PRUNED, Cause.PRUNED, 20)
     assert all(excess <= 0 for excess in outcome.constraints.values())
+
+
+@pytest.mark.parametrize("kind", [ServerCrashedError, DeployerError])
+def test_what_the_log_tells_exactly_stands_with_the_outcome(kind: type[ServerCrashedError | DeployerError]) -> None:
+    exact = Diagnosis(cause=Cause.BAD_FLAG, evidence="n_seq_max must be <= 256", exact_advice="Lower parallel.")
+    assert failed(GOALS, kind("it ended", diagnosis=exact)).advice == "Lower parallel."
+    plain = Diagnosis(cause=Cause.BAD_FLAG, evidence="no")
+    assert failed(GOALS, kind("it ended", diagnosis=plain)).advice == Cause.BAD_FLAG.advice
