@@ -19,6 +19,16 @@ _CACHE = {
 }
 
 
+def served_dtype(asked: str, saved: str) -> str:
+    """What a server computes in: what was asked for, where that is "auto" what the checkpoint was saved in.
+
+    Both engines document that "auto" serves a checkpoint of 32 bits in 16.
+    """
+    if asked != "auto":
+        return asked
+    return "bfloat16" if saved.removeprefix("torch.") in {"float32", "float"} else saved
+
+
 def weight_bytes(dtype: str) -> float:
     """Bytes of a weight or an activation. Raises ValueError for an unknown name."""
     return _look_up(_WEIGHTS, dtype, "data type")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from optuna_tuner.memory.dtypes import cache_bytes, weight_bytes
+from optuna_tuner.memory.dtypes import cache_bytes, served_dtype, weight_bytes
 from optuna_tuner.memory.layout import Layout, Settings
 from optuna_tuner.memory.model import Layer, Memory, ModelFacts, Runs, State
 
@@ -43,7 +43,7 @@ def element_bytes(facts: ModelFacts, settings: Settings) -> float:
 
 def activation_dtype(facts: ModelFacts, settings: Settings) -> str:
     """In what the server computes."""
-    return facts.dtype if settings.dtype == "auto" else settings.dtype
+    return served_dtype(settings.dtype, facts.dtype)
 
 
 def state_bytes(state: State, tp: int, activation: str) -> float:

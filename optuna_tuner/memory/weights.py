@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from optuna_tuner.memory.dtypes import weight_bytes
+from optuna_tuner.memory.dtypes import served_dtype, weight_bytes
 from optuna_tuner.memory.layout import Layout, Settings
 from optuna_tuner.memory.model import Divide, ModelFacts, Part, Runs
 from optuna_tuner.memory.quantization import ONLINE
@@ -28,8 +28,7 @@ class Price:
 
 def price(facts: ModelFacts, settings: Settings) -> Price:
     """What weights cost in this model with these settings. Raises ValueError where that is not known."""
-    dtype = facts.dtype if settings.dtype == "auto" else settings.dtype
-    plain = weight_bytes(dtype)
+    plain = weight_bytes(served_dtype(settings.dtype, facts.dtype))
     asked, scheme = settings.quantization, facts.scheme
     if scheme is not None:
         return Price(plain, scheme.bits / 8 if scheme.bits else plain, padding=scheme.padding)
@@ -84,7 +83,7 @@ def _correction(facts: ModelFacts) -> float:
     """Bytes of the files over bytes as counted from the config: what the config does not tell."""
     if not facts.file_bytes:
         return 1.0
-    as_saved = replace(price(facts, Settings()), padding=1.0)
+    as_saved = replace(price(facts, Settings(dtype=facts.dtype)), padding=1.0)
     ends = (facts.embedding, facts.head, facts.other)
     counted = sum(map(as_saved.of, ends)) + sum(as_saved.of(part) for layer in facts.layers for part in layer.parts)
     return facts.file_bytes / counted

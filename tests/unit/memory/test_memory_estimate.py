@@ -13,6 +13,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from optuna_tuner.catalog import shelf
 from optuna_tuner.errors import NotFoundError
 from optuna_tuner.memory import facts, gpus, vllm_cache
 from optuna_tuner.memory.budgets import sglang_budget
@@ -254,11 +255,17 @@ def test_weights_can_be_quantized_as_they_are_loaded() -> None:
     assert packed == pytest.approx(plain / 2 + ends, rel=0.001)
 
 
-def test_vllm_takes_graphs_from_its_share_since_0_21_and_a_larger_share_since_0_22() -> None:
+def test_vllm_takes_graphs_from_its_share_since_0_21() -> None:
     assert [vllm_reserve(version).graphs_counted for version in ("0.20.1", "0.21.0", "0.33")] == [False, True, True]
-    assert [vllm_reserve(version).memory_fraction for version in ("0.21.9", "0.22.0", "")] == [0.9, 0.92, 0.92]
     assert sglang_reserve("0.5.10.post1").since == "0.5.6"
     assert release("v0.33.0rc1") == (0, 33, 0)
+
+
+def test_the_share_of_each_version_of_vllm_is_the_default_of_its_flag() -> None:
+    for version in shelf.versions("vllm"):
+        flag = shelf.load("vllm", version).find("gpu_memory_utilization")
+        assert flag is not None
+        assert vllm_reserve(version).memory_fraction == flag.default, version
 
 
 def test_every_gpu_has_a_source_and_less_usable_memory_than_it_has() -> None:
