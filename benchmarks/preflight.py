@@ -5,21 +5,24 @@
 Every study in `studies/` is checked as `validate` does it. Configurations are sampled at random from it, from spaces
 that others have published, and from each tier of the presets, and held against the study's own rules and the engine's
 known ones, for a model of 32 attention heads and 8,192 tokens on a slot of two GPUs, or eight. Prints three Markdown
-tables. Times are CPU time of this process, in the steady state: catalogues and rules are read once; and of whole
-processes of `optuna-tuner validate`.
+tables, and what the check of one configuration costs: rules and memory. Times are CPU time of this process, in the
+steady state: catalogues and rules are read once; and of whole processes of `optuna-tuner validate`.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import resource
 import statistics
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import optuna
 import yaml
@@ -36,6 +39,7 @@ from optuna_tuner.spec.files import load_study, parse_study
 from optuna_tuner.spec.rules import broken
 from optuna_tuner.spec.space import suggest
 from optuna_tuner.spec.study import StudySpec
+from optuna_tuner.tuning.objections import Objection, engine_rules, first_of, memory_limit, study_rules
 from optuna_tuner.tuning.setting import assemble
 from optuna_tuner.values import Json, Model, Params, Slot
 
@@ -43,6 +47,7 @@ STUDIES = Path(__file__).parents[1] / "studies"
 SLOTS = {count: Slot(name="s", host="here", gpus=tuple(map(str, range(count)))) for count in (2, 8)}
 LLAMA: dict[str, Json] = {
     "model_type": "llama",
+    "architectures": ["LlamaForCausalLM"],
     "hidden_size": 4096,
     "intermediate_size": 14336,
     "num_hidden_layers": 32,
@@ -183,6 +188,34 @@ def presets(samples: int) -> Iterator[str]:
         yield f"| {name} | {len(spec.space)} | {len(spec.first)} | {own + known:.1%} |"
 
 
+def one_check() -> Iterator[str]:
+    """A row for each tier: what the rules and the memory check of a configuration cost, on eight GPUs of 16 GiB."""
+    kinds = InstalledKinds()
+    with TemporaryDirectory() as folder:
+        (Path(folder) / "config.json").write_text(json.dumps(LLAMA))
+        model = replace(MODEL, path=folder)
+        for kind, tier in ((kind, tier) for kind in ("sglang", "vllm") for tier in TIERS):
+            spec = parse_study(preset_text(kind, Wanted(tier=tier, gpus=8, beside=("parallelism",))), kind, kinds)
+            engine, asked = assemble(spec, kinds).engine, tuple(sampled(spec, 300))
+            limit = memory_limit(engine, model, lambda: 16_384)
+            check = first_of(study_rules(spec), engine_rules(engine, model, SLOTS[8]), limit)
+            first = least_ms(check, asked[0], 1)
+            both, memory = ([least_ms(each, params, 3) for params in asked] for each in (check, limit))
+            costs = " | ".join(f"{statistics.median(each):.2f}, {max(each):.2f}" for each in (both, memory))
+            refusing = sum(limit(params) is not None for params in asked) / len(asked)
+            yield f"| {kind}, tier {tier} | {costs} | {first:.0f} | {refusing:.1%} |"
+
+
+def least_ms(check: Objection, params: Params, times: int) -> float:
+    """Milliseconds of CPU of one question, the shortest of so many times: a busy machine only adds."""
+    taken = []
+    for _ in range(times):
+        began = time.process_time()
+        check(params)
+        taken.append(1000 * (time.process_time() - began))
+    return min(taken)
+
+
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -195,6 +228,9 @@ def main() -> None:
     print("|---|---|---|", *published(samples), sep="\n")
     print("\n| preset | flags | tried first | refused before launch |")
     print("|---|---|---|---|", *presets(samples), sep="\n")
+    costs = "rules and memory, ms: median, worst | memory alone | the first one | refused by memory"
+    print(f"\n| preset, with parallelism | {costs} |")
+    print("|---|---|---|---|---|", *one_check(), sep="\n")
     facts, h200, layout = of(LLAMA), gpu("H200"), Layout(tp=2)
     print(f"\nOne estimate of memory: {cpu_ms(partial(estimate, facts, h200, layout, Settings()), 200):.2f} ms")
 

@@ -56,7 +56,7 @@ def spaces() -> Iterator[tuple[str, StudySpec, Objection]]:
     found += [(file.stem, load_study(file, kinds)) for file in sorted(STUDIES.glob("*wide*.yaml"))]
     for name, spec in found:
         slot = SLOTS[8 if "8 GPUs" in name else 2]
-        yield name, spec, known_bad(spec, assemble(spec, kinds).engine, MODEL, slot)
+        yield name, spec, known_bad(spec, assemble(spec, kinds), MODEL, slot)
 
 
 def score(params: Params) -> float:

@@ -13,6 +13,7 @@ from pydantic import BaseModel
 
 from optuna_tuner.catalog.catalogue import Catalogue
 from optuna_tuner.clock import Deadline
+from optuna_tuner.memory.layout import Layout, Settings
 from optuna_tuner.values import (
     Diagnosis,
     Endpoint,
@@ -98,6 +99,15 @@ class Engine(Plugin):
         """What the engine is known to rewrite or to warn of in this configuration, a line each, for people."""
         del model, params, slot
         return ()
+
+    def memory(self, params: Params) -> tuple[Layout, Settings] | None:
+        """What the flags say of memory, the study's fixed ones among them; None where that is not certain.
+
+        A configuration may be refused for it, so there must be no flag or variable beside those that it tells of which
+        could take weights off the GPU, shrink them, or change which model is loaded. None by default.
+        """
+        del params
+        return None
 
     @abstractmethod
     def identify(self, endpoint: Endpoint) -> str | None:

@@ -17,14 +17,14 @@ FOLDER = str(Path(str(pynvml.__file__)).parent)  # for PYTHONPATH
 
 
 class Host:
-    """So many GPUs, free and healthy."""
+    """So many GPUs, free and healthy, of so much memory each; 80 GiB where none is given."""
 
-    def __init__(self, folder: Path, count: int) -> None:
+    def __init__(self, folder: Path, count: int, mib: int | None = None) -> None:
         self.folder = folder
         self.uuids = tuple(f"GPU-fake-{number}" for number in range(count))
         folder.mkdir()
         for uuid in self.uuids:
-            (folder / uuid).touch()
+            (folder / uuid).write_text("" if mib is None else str(mib), encoding="ascii")
 
     @property
     def env(self) -> Mapping[str, str]:
@@ -48,9 +48,9 @@ class Host:
             os.close(descriptor)
 
 
-def host(folder: Path, monkeypatch: pytest.MonkeyPatch, count: int = 2) -> Host:
+def host(folder: Path, monkeypatch: pytest.MonkeyPatch, count: int = 2, mib: int | None = None) -> Host:
     """Give this process so many GPUs, and its children too."""
-    found = Host(folder, count)
+    found = Host(folder, count, mib)
     monkeypatch.setitem(sys.modules, "pynvml", pynvml)
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     for name, value in found.env.items():

@@ -84,7 +84,7 @@ def validate(session: Session, files: tuple[Path, ...], *, fix: bool) -> None:
     """
     from optuna_tuner.plugins import InstalledKinds  # noqa: PLC0415  --help must not pay for pydantic
     from optuna_tuner.spec.files import load_study  # noqa: PLC0415  likewise; a Tuner would bring Optuna and SQLAlchemy
-    from optuna_tuner.tuning.foreseen import anywhere, refusal_warnings  # noqa: PLC0415  likewise
+    from optuna_tuner.tuning.foreseen import here, refusal_warnings  # noqa: PLC0415  likewise
 
     kinds = InstalledKinds()
     faults: list[Fault] = []
@@ -97,7 +97,7 @@ def validate(session: Session, files: tuple[Path, ...], *, fix: bool) -> None:
             faults.extend(error.faults)
         else:
             session.note(f'{file}: a good study, "{spec.name}"')
-            for warning in refusal_warnings(spec, anywhere(spec, kinds)):
+            for warning in refusal_warnings(spec, here(spec, kinds)):
                 session.note(f"{file}: warning: {warning}")
     if faults:
         raise SpecError(faults)

@@ -17,7 +17,9 @@ from optuna_tuner.engines.diagnosis import diagnosed, retractions
 from optuna_tuner.engines.identity import identity
 from optuna_tuner.engines.known_rules import broken, remarks, rewritten
 from optuna_tuner.engines.known_values import known_values
+from optuna_tuner.engines.memory_flags import said_of_memory
 from optuna_tuner.engines.options import EngineOptions
+from optuna_tuner.memory.layout import Layout, Settings
 from optuna_tuner.values import Diagnosis, Endpoint, Launch, Model, Params, Scalar, Slot
 
 # Names that users write and that no version has; all others are in the catalogues.
@@ -124,6 +126,11 @@ class Sglang(Engine):
         """By the known rules of the study's version."""
         flags = self._options.spelling.merged(self._options.flags, params)
         return remarks(self.kind, self._options.named_version, known_values(model, flags, slot))
+
+    def memory(self, params: Params) -> tuple[Layout, Settings] | None:
+        """By the flags of memory_flags.yaml."""
+        flags = self._options.spelling.merged(self._options.flags, params)
+        return said_of_memory(self.kind, self.catalogue(), flags, self._options.variables(params.env))
 
     def diagnose(self, log: str, exit_code: int | None) -> Diagnosis:
         """By SGLang's messages; the two kinds of missing memory ask for opposite remedies."""

@@ -16,6 +16,8 @@ from optuna_tuner.memory.model import ModelFacts, Part, Scheme
 from optuna_tuner.memory.quantization import left_alone, scheme_of
 from optuna_tuner.values import Json
 
+EMBEDS = "its modules.json makes an embedding model of it, which engines load without its head"
+
 
 def read(path: str | Path) -> ModelFacts:
     """Facts of the model in this folder, of this config.json, or of this name in the local Hugging Face cache.
@@ -31,7 +33,8 @@ def read(path: str | Path) -> ModelFacts:
         facts = of(config | checkpoint.other_quantization(file.parent, config))
     except (OSError, ValueError) as error:
         raise EnvironmentFaultError(f"{file}: cannot be used as a model's config: {error}") from error
-    return replace(facts, file_bytes=checkpoint.weights(file.parent, len(facts.layers)))
+    doubts = (*facts.doubts, *([EMBEDS] if (file.parent / "modules.json").exists() else ()))
+    return replace(facts, file_bytes=checkpoint.weights(file.parent, len(facts.layers)), doubts=doubts)
 
 
 def of(config: Mapping[str, Json]) -> ModelFacts:

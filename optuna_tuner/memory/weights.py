@@ -49,6 +49,18 @@ def stage_bytes(facts: ModelFacts, layout: Layout, settings: Settings) -> tuple[
     return tuple(factor * _stage(facts, layout, settings, cost, place) for place in range(len(stages)))
 
 
+def least_bytes(facts: ModelFacts, layout: Layout, settings: Settings) -> float:
+    """What the fullest GPU holds at the least, in bytes. Raises ValueError where that is not known.
+
+    The mean over the stages, wherever they are cut, with experts spread evenly, not padded, and without a vision tower,
+    which need not be loaded. Files count where they are smaller than what the config tells, as they may hold what is
+    not loaded.
+    """
+    cost, even = replace(price(facts, settings), padding=1.0), replace(layout, ep=1)
+    counted = sum(_stage(facts, even, settings, cost, place) for place in range(layout.pp))
+    return min(1.0, _correction(facts)) * (counted / layout.pp - cost.of(facts.other) / layout.tp / layout.pp)
+
+
 def _stage(facts: ModelFacts, layout: Layout, settings: Settings, cost: Price, place: int) -> float:
     runs: Runs = facts.stages(layout.pp)[place]
     experts = _expert_share(facts, layout, settings.engine)

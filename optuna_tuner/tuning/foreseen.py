@@ -11,12 +11,20 @@ from itertools import islice
 from random import Random
 from typing import cast
 
-from optuna_tuner.contracts import Engine, Kinds
+from optuna_tuner.contracts import Deployer, Engine, Kinds
 from optuna_tuner.plugins import make
 from optuna_tuner.spec.space import suggest
 from optuna_tuner.spec.study import StudySpec
+from optuna_tuner.tuning.gpus import find_gpus, largest_mib
 from optuna_tuner.tuning.model import model_paths
-from optuna_tuner.tuning.objections import NOTHING_KNOWN, Objection, known_bad
+from optuna_tuner.tuning.objections import (
+    NOTHING_KNOWN,
+    Objection,
+    engine_rules,
+    first_of,
+    memory_limit,
+    study_rules,
+)
 from optuna_tuner.values import Params, Slot
 
 ANY_SLOT = Slot(name="any", host="")  # of which nothing is known, so that no rule speaks of its GPUs
@@ -34,12 +42,21 @@ def anywhere(spec: StudySpec, kinds: Kinds) -> Objection:
     @cache
     def objection() -> Objection:
         engine = cast("Engine", make(kinds, "engines", spec.engine))
-        return known_bad(spec, engine, model_paths(spec.model), ANY_SLOT)
+        return first_of(study_rules(spec), engine_rules(engine, model_paths(spec.model), ANY_SLOT))
 
     def ask(params: Params) -> str | None:
         return objection()(params)
 
     return ask
+
+
+def here(spec: StudySpec, kinds: Kinds) -> Objection:
+    """The same, and what certainly does not fit into the GPUs that this process may use, where there are any."""
+    if not cast("Deployer", make(kinds, "deployers", spec.deployer)).host_bound:
+        return anywhere(spec, kinds)
+    engine = cast("Engine", make(kinds, "engines", spec.engine))
+    limit = memory_limit(engine, model_paths(spec.model), lambda: largest_mib(find_gpus().values()))
+    return first_of(anywhere(spec, kinds), limit)
 
 
 class Dice:

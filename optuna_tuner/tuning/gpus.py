@@ -66,6 +66,12 @@ def visible(uuids: Mapping[int, str]) -> Mapping[int, str]:
     return chosen
 
 
+def largest_mib(uuids: Iterable[str]) -> int | None:
+    """Memory of the largest of these GPUs, all of it; None for none of them, and where NVML does not tell of each."""
+    looks = _looks(uuids).values()
+    return None if any(look.illness for look in looks) else max((look.total_mib for look in looks), default=None)
+
+
 @contextmanager
 def taken(uuids: Sequence[str], wait_s: float | None = None) -> Iterator[None]:
     """Use these GPUs, whose locks the caller holds; wait up to `wait_s` (default BACK_S) until they are free.

@@ -38,8 +38,8 @@ class Plan:
 
 
 def plan(spec: StudySpec, parts: Parts, model: Model, slots: Sequence[Slot], estimate_s: float | None = None) -> Plan:
-    """Render the baseline, what is tried first, and sampled examples on the first slot, and add up the limits. Pure."""
-    objection = known_bad(spec, parts.engine, model, slots[0])
+    """Render the baseline, what is tried first, and sampled examples on the first slot, and add up the limits."""
+    objection = known_bad(spec, parts, model, slots[0])
     examples = islice(random_configurations(spec, objection), EXAMPLES)
     chosen = [*[Params()] * spec.baseline, *spec.first_params, *examples]
     labels = {"study": "(study)", "attempt": "(attempt)", "worker": "(worker)"}
@@ -47,7 +47,7 @@ def plan(spec: StudySpec, parts: Parts, model: Model, slots: Sequence[Slot], est
         parts.deployer.render(parts.engine.render(model, params, slots[0]), f"example-{place}", labels, slots[0])
         for place, params in enumerate(chosen)
     )
-    everywhere = known_bad(spec, parts.engine, model, ANY_SLOT)
+    everywhere = known_bad(spec, parts, model, ANY_SLOT)
     limits, trials = spec.limits, trials_of(spec, everywhere)
     asking_s = limits.quality_s if spec.quality else 0.0
     return Plan(

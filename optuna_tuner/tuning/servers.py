@@ -163,7 +163,7 @@ def objection_of(setting: Setting, servers: Servers) -> Objection:
 
     A grid visits each configuration once; what repeats an earlier one ends at once, and costs nothing.
     """
-    bad = remembered(known_bad(setting.spec, setting.parts.engine, setting.model, setting.slot))
+    bad = remembered(known_bad(setting.spec, setting.parts, setting.model, setting.slot))
     once = setting.spec.sampler.kind == "grid" or setting.spec.sampler.measure_again
     return bad if once else first_of(bad, servers.why_not)
 

@@ -77,8 +77,8 @@ def describe(setting: Setting, journal: Journal) -> None:
 
 
 def reject_known_bad(setting: Setting, params: Params) -> None:
-    """Raise RejectedError where a rule of the study or of the engine knows that this cannot work."""
-    reason = known_bad(setting.spec, setting.parts.engine, setting.model, setting.slot)(params)
+    """Raise RejectedError where it is known before a launch that this cannot work."""
+    reason = known_bad(setting.spec, setting.parts, setting.model, setting.slot)(params)
     if reason is not None:
         raise RejectedError(reason)
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,13 +14,14 @@ from typing import ClassVar
 
 import fake_gpus
 import pytest
+import yaml
 from fake_gpus import Host
 
 from optuna_tuner import Tuner, home
 from optuna_tuner.clock import Deadline, now, poll
 from optuna_tuner.contracts import Kinds, Plugin
 from optuna_tuner.deployers.local import Local
-from optuna_tuner.errors import EnvironmentFaultError
+from optuna_tuner.errors import EnvironmentFaultError, RejectedError
 from optuna_tuner.plugins import InstalledKinds
 from optuna_tuner.results.trials import TrialState, TrialView
 from optuna_tuner.spec.study import StudySpec
@@ -30,11 +33,13 @@ from optuna_tuner.tuning.nvml import session
 from optuna_tuner.tuning.process import work
 from optuna_tuner.tuning.slots import holding_free
 from optuna_tuner.tuning.study import create_or_resume
+from optuna_tuner.tuning.trial import reject_known_bad
 from optuna_tuner.tuning.worker import Worker
-from optuna_tuner.values import Cause, Endpoint, Handle, Request
+from optuna_tuner.values import Cause, Endpoint, Handle, Params, Request
 
 PATIENCE_S = 60.0
 GPU = "GPU-fake-0"
+MATERIAL = Path(__file__).parents[1] / "material"
 
 
 @pytest.fixture
@@ -143,6 +148,38 @@ def test_a_foreign_process_that_comes_between_two_trials_is_named(host: Host, tu
     assert (trial.state, trial.cause) == (TrialState.FAILED, Cause.DEVICE_BUSY)
     assert f"by {os.getpid()} (" in str(trial.reason)
     assert gpus.quarantined() == {}
+
+
+SERVE = """
+import sys
+from optuna_tuner.testing.fake_server import main
+given = dict(zip(sys.argv[1:], sys.argv[2:]))
+sys.exit(main(["--host", given["--host"], "--port", given["--port"], "--model", given["--served-model-name"]]))
+"""
+
+
+def test_what_does_not_fit_on_the_gpu_is_passed_over_and_costs_no_trial(
+    host: Host, tuner: Tuner, tmp_path: Path
+) -> None:
+    """vLLM's flags for Llama-3.1-8B on 16 GiB; the server behind them is the fake one."""
+    (host.folder / GPU).write_text("16384")
+    models = yaml.safe_load((MATERIAL / "memory" / "models.yaml").read_text(encoding="utf-8"))
+    (tmp_path / "config.json").write_text(json.dumps(models["Llama-3.1-8B"]["config"]))
+    document = study(3).model_dump(mode="json")
+    document["model"] = {"name": "llama", "path": str(tmp_path)}
+    document["engine"] = {"kind": "vllm", "version": "0.33.0", "command": [sys.executable, "-c", SERVE]}
+    document["engine"]["flags"] = {"gpu_memory_utilization": 0.95}
+    document["space"] = {"gpu_memory_utilization": {"type": "float", "low": 0.8, "high": 0.96}}
+    document["sampler"] = {"kind": "random", "seed": 1}
+    spec = StudySpec.model_validate(document)
+    with worker(tuner, spec) as mine:
+        mine.run()
+        with pytest.raises(RejectedError, match=r"weights of 15.0 GiB a GPU do not fit into 0.85 of 16.0 GiB"):
+            reject_known_bad(mine._setting, Params(flags={"gpu_memory_utilization": 0.85}))
+    trials = tuner.trials("study")
+    assert {trial.state for trial in trials} == {TrialState.FEASIBLE}
+    assert all(float(trial.params.get("gpu_memory_utilization", 1.0)) > 0.9 for trial in trials)
+    assert sum(trial.choice.passed_over for trial in trials) > 0
 
 
 class LateLocal(Local):

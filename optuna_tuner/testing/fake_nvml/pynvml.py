@@ -1,7 +1,9 @@
 """NVML for a machine without GPUs: put this file's folder on PYTHONPATH, and `import pynvml` finds it.
 
-The GPUs are the files of the folder `$OPTUNA_TUNER_FAKE_GPUS`: one empty file a GPU, its name is the UUID, for example
-`GPU-fake-0`. A server takes a GPU by an exclusive flock of its file, as the fake server does; while somebody holds it,
+The GPUs are the files of the folder `$OPTUNA_TUNER_FAKE_GPUS`: one file a GPU, its name is the UUID, for example
+`GPU-fake-0`; it holds the GPU's memory in MiB, or nothing for 81920.
+
+A server takes a GPU by an exclusive flock of its file, as the fake server does; while somebody holds it,
 also by an inherited descriptor, the GPU's memory is used. Locks are only looked at here, never taken.
 
 Files beside a GPU's own make it ill: `UUID.stuck` (memory is used, by nobody that can be seen), `UUID.lost` (NVML says
@@ -18,7 +20,8 @@ from typing import NamedTuple
 
 VARIABLE = "OPTUNA_TUNER_FAKE_GPUS"
 _MIB = 1 << 20
-_TOTAL, _IDLE, _BUSY = 81920 * _MIB, 512 * _MIB, 73728 * _MIB  # a driver keeps some for itself
+_TOTAL_MIB, _IDLE = 81920, 512 * _MIB  # a driver keeps some for itself
+_BUSY = 0.9  # of the memory
 
 
 class NVMLError(Exception):
@@ -102,8 +105,9 @@ def nvmlDeviceGetUUID(handle: str) -> str:  # noqa: N802  pynvml's name
 def nvmlDeviceGetMemoryInfo(handle: str) -> Memory:  # noqa: N802  pynvml's name
     """How much memory is used."""
     busy = _beside(_healthy(handle), "stuck") or next(_holders(handle), None) is not None
-    used = _BUSY if busy else _IDLE
-    return Memory(total=_TOTAL, free=_TOTAL - used, used=used)
+    total = _total(handle)
+    used = int(_BUSY * total) if busy else _IDLE
+    return Memory(total=total, free=total - used, used=used)
 
 
 def nvmlDeviceGetMigMode(handle: str) -> list[int]:  # noqa: N802  pynvml's name
@@ -114,7 +118,8 @@ def nvmlDeviceGetMigMode(handle: str) -> list[int]:  # noqa: N802  pynvml's name
 
 def nvmlDeviceGetComputeRunningProcesses(handle: str) -> list[ProcessInfo]:  # noqa: N802  pynvml's name
     """Who uses it: every process that holds its lock."""
-    return [ProcessInfo(pid=pid, usedGpuMemory=_BUSY) for pid in _holders(_healthy(handle))]
+    used = int(_BUSY * _total(handle))
+    return [ProcessInfo(pid=pid, usedGpuMemory=used) for pid in _holders(_healthy(handle))]
 
 
 def _folder() -> Path:
@@ -130,6 +135,10 @@ def _uuids() -> list[str]:
     _demand_open()
     names = sorted(path.name for path in _folder().iterdir())
     return [name for name in names if "." not in name and not _beside(name, "gone")]
+
+
+def _total(uuid: str) -> int:
+    return int((_folder() / uuid).read_text(encoding="ascii") or _TOTAL_MIB) * _MIB
 
 
 def _beside(uuid: str, illness: str) -> bool:

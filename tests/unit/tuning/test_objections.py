@@ -20,8 +20,9 @@ SPEC = StudySpec.model_validate(
 
 
 def why_not(tokens: int) -> str | None:
-    engine = assemble(SPEC, InstalledKinds()).engine
-    objection = known_bad(SPEC, engine, Model(name="m", path="m", tokenizer="m"), Slot(name="s", host="h"))
+    objection = known_bad(
+        SPEC, assemble(SPEC, InstalledKinds()), Model(name="m", path="m", tokenizer="m"), Slot(name="s", host="h")
+    )
     return objection(Params(flags={"max_num_batched_tokens": tokens}))
 
 
