@@ -18,8 +18,11 @@ lint: install
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+# What starts servers, workers and databases has the machine to itself; the rest shares it.
+ALONE := tests/e2e tests/integration tests/chaos
 test: install
-	$(BIN)/pytest -n auto --maxprocesses 4 --dist loadfile --durations 40
+	$(BIN)/pytest -n auto --maxprocesses 4 --dist loadfile $(addprefix --ignore=,$(ALONE))
+	$(BIN)/pytest --durations 40 $(ALONE)
 
 check: lint test
 
