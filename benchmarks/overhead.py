@@ -53,7 +53,8 @@ def study(name: str, trials: int) -> StudySpec:
 
 def own_times(trials: list[TrialView]) -> dict[str, list[float]]:
     """Seconds by phase, and what lies between the end of one trial and the end of the next beside its phases."""
-    found: dict[str, list[float]] = {phase.value: [] for phase in Phase if phase is not Phase.QUEUE}
+    without = {Phase.QUEUE, Phase.QUALITY}  # nobody waits, and no answers are compared
+    found: dict[str, list[float]] = {phase.value: [] for phase in Phase if phase not in without}
     found["the tuner's own"] = []
     for before, trial in pairwise(trials):
         phases = {phase: seconds for phase, seconds in trial.phases_s.items() if phase is not Phase.QUEUE}
