@@ -16,7 +16,7 @@ from optuna_tuner.clock import Deadline, poll
 from optuna_tuner.results.trials import TrialState, TrialView
 from optuna_tuner.spec.study import StudySpec
 
-PATIENCE_S = 60.0
+PATIENCE_S = 120.0
 COMMAND = str(Path(sys.executable).with_name("optuna-tuner"))
 FAKE_SERVER = "optuna_tuner.testing.fake_server"
 SUPERVISOR = "optuna-tuner-supervisor"

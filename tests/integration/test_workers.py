@@ -25,7 +25,7 @@ from optuna_tuner.tuning.frontier import EVERYTHING
 from optuna_tuner.tuning.verdict import SERVER_RUNS
 from optuna_tuner.values import Cause, Phase
 
-PATIENCE_S = 60.0
+PATIENCE_S = 120.0
 FAKE_SERVER = "optuna_tuner.testing.fake_server"
 
 
