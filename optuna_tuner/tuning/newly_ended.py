@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from optuna_tuner.store.records import AttemptRecord
 from optuna_tuner.store.store import Store
 
-PAGE = 32  # attempts that are read at once
+PAGE = 8  # attempts that are read at once: about as many as end between two looks of one worker
 
 
 class NewlyEnded:

@@ -236,21 +236,26 @@ class Worker:
             raise
         except Exception as error:  # the top of a worker: else it would claim this attempt for ever
             logger.exception("the outcome of attempt %s cannot be written", attempt.id)
-            mine = self._write(attempt, ended(Cause.MACHINE, f"{type(error).__name__}: {error}"))
+            outcome = ended(Cause.MACHINE, f"{type(error).__name__}: {error}")
+            mine = self._write(attempt, outcome)
         if not mine:
             logger.warning("attempt %s belongs to somebody else by now; its result is dropped", attempt.id)
             self._listen()
             return
         self._surely(self._history.tell)
-        self._surely(self._look_for_a_broken_machine)
+        if _by_the_machine(outcome):
+            self._surely(self._look_for_a_broken_machine)
 
     def _write(self, attempt: AttemptRecord, outcome: Outcome) -> bool:
         interrupted = outcome.cause is Cause.STOPPED
-        machine = outcome.cause is not None and outcome.cause.blame is Blame.MACHINE
-        retry = interrupted or (machine and attempt.tries < self._setting.spec.limits.tries)
+        retry = interrupted or (_by_the_machine(outcome) and attempt.tries < self._setting.spec.limits.tries)
         return self._store.attempts.end(
             attempt.id, self._setting.worker_id, outcome, retry=retry, count_try=not interrupted
         )
 
     def _look_for_a_broken_machine(self) -> None:
         give_up_if_broken(self._store, self._setting.study_id, self._setting.spec.limits.same_fault)
+
+
+def _by_the_machine(outcome: Outcome) -> bool:
+    return outcome.cause is not None and outcome.cause.blame is Blame.MACHINE

@@ -106,8 +106,8 @@ def test_words_are_enough_noise_is_shown_and_who_changes_no_answers_is_not_asked
     spec = study(
         "noise",
         [],
-        engine={"kind": "fake", "flags": {"ttft_ms": 1, "misbehave": "waver=0.25", "logprobs": "refuse"}},
-        space={"itl_ms": {"type": "choice", "choices": [4, 5]}},
+        engine={"kind": "fake", "flags": {"misbehave": "waver=0.25", "logprobs": "refuse"}},
+        space={"itl_ms": {"type": "choice", "choices": [4, 5]}, "ttft_ms": {"type": "choice", "choices": [2]}},
         quality={"flags": ["itl_ms"], "agreement_at_least": 0.1},
         budget={"trials": 3},
     )
