@@ -21,11 +21,12 @@ lint: install
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-# What starts servers, workers and databases has the machine to itself; the rest shares it.
-ALONE := tests/e2e tests/integration tests/chaos
+# Those that start servers, workers and databases come second and in their own order: the long ones lie first.
+HEAVY := tests/e2e tests/integration tests/chaos
+SIDE_BY_SIDE := $(BIN)/pytest -n auto --maxprocesses 4 --dist loadfile
 test: install
-	$(BIN)/pytest -n auto --maxprocesses 4 --dist loadfile $(addprefix --ignore=,$(ALONE))
-	$(BIN)/pytest --durations 40 $(ALONE)
+	$(SIDE_BY_SIDE) $(addprefix --ignore=,$(HEAVY))
+	$(SIDE_BY_SIDE) --no-loadscope-reorder --durations 40 $(HEAVY)
 
 check: lint test
 
