@@ -35,11 +35,12 @@ from optuna_tuner.memory.layout import Layout, Settings
 from optuna_tuner.plugins import InstalledKinds
 from optuna_tuner.presets.shelf import Wanted, preset_text
 from optuna_tuner.presets.tiers import TIERS, engines
+from optuna_tuner.search.objection import Objection, first_of, study_rules
 from optuna_tuner.spec.files import load_study, parse_study
 from optuna_tuner.spec.rules import broken
 from optuna_tuner.spec.space import suggest
 from optuna_tuner.spec.study import StudySpec
-from optuna_tuner.tuning.objections import Objection, engine_rules, first_of, memory_limit, study_rules
+from optuna_tuner.tuning.objections import engine_rules, memory_limit
 from optuna_tuner.tuning.setting import assemble
 from optuna_tuner.values import Json, Model, Params, Slot
 

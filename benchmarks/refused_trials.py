@@ -24,12 +24,13 @@ import yaml
 from preflight import MODEL, PUBLISHED, REST, SLOTS, STUDIES
 
 from optuna_tuner.plugins import InstalledKinds
+from optuna_tuner.search.objection import NOTHING_KNOWN, Objection
+from optuna_tuner.search.redrawing import Redrawing
+from optuna_tuner.search.samplers import Problem, make_sampler
 from optuna_tuner.spec.files import load_study
 from optuna_tuner.spec.space import suggest
 from optuna_tuner.spec.study import StudySpec
-from optuna_tuner.tuning.objections import NOTHING_KNOWN, Objection, known_bad
-from optuna_tuner.tuning.redrawing import Redrawing
-from optuna_tuner.tuning.samplers import make_sampler
+from optuna_tuner.tuning.objections import known_bad
 from optuna_tuner.tuning.setting import assemble
 from optuna_tuner.values import Params
 
@@ -68,7 +69,7 @@ def play(spec: StudySpec, judge: Objection, known: Objection, trials: int, tally
     """One study. `judge` says which trials are refused, `known` is what the sampler knows of it."""
     study, best = optuna.create_study(direction="maximize"), -math.inf
     for number in range(trials):
-        study.sampler = make_sampler(spec, number, known)
+        study.sampler = make_sampler(Problem.of(spec), number, known)
         began = time.process_time()
         trial = study.ask()
         params = suggest(spec.space, trial)

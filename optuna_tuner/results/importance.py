@@ -1,20 +1,17 @@
-"""Which flags mattered, by fANOVA where scikit-learn is installed."""
+"""Which flags mattered, by fANOVA."""
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib.util import find_spec
 
 import optuna
-from optuna.importance import FanovaImportanceEvaluator, PedAnovaImportanceEvaluator, get_param_importances
+from optuna.importance import FanovaImportanceEvaluator, get_param_importances
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 FEWEST_TRIALS = 4  # fewer say nothing about more than one flag
 FANOVA = "fANOVA: share of the variance that each flag explains"
-PED_ANOVA = "PED-ANOVA: density of good trials, not effect (install scikit-learn for fANOVA)"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,20 +30,17 @@ def importance_of(
 ) -> Importance:
     """Importance of the flags for one objective, from the trials that ran to their end.
 
-    Trials without parameters, such as the baseline, are left out: they would empty the space that all trials share.
-    PED-ANOVA, Optuna's own default, can give a flag without any effect the first rank; it is used only where
-    fANOVA cannot run.
+    Trials without parameters, such as the baseline, are left out: they would empty the space that all trials share. Not
+    by PED-ANOVA, Optuna's own default: it can give a flag without any effect the first rank.
     """
     ran = [trial for trial in trials if trial.state is TrialState.COMPLETE and trial.params]
-    fanova = find_spec("sklearn") is not None
-    method = FANOVA if fanova else PED_ANOVA
     if len(ran) < FEWEST_TRIALS or len({trial.values[objective] for trial in ran}) == 1:
-        return Importance(method=method, shares={})
-    # PED-ANOVA takes low values for good ones.
-    sign = -1.0 if directions[objective] is StudyDirection.MAXIMIZE and not fanova else 1.0
-    evaluator = FanovaImportanceEvaluator(seed=0) if fanova else PedAnovaImportanceEvaluator()
-    shares = _shares(_study(ran, directions), evaluator, objective, sign)
-    return Importance(method=method, shares=dict(sorted(shares.items(), key=lambda share: -share[1])))
+        return Importance(method=FANOVA, shares={})
+    evaluator = FanovaImportanceEvaluator(seed=0)
+    study = _study(ran, directions)
+    shares = get_param_importances(study, evaluator=evaluator, target=lambda trial: trial.values[objective])
+    _forget_trees()
+    return Importance(method=FANOVA, shares=dict(sorted(shares.items(), key=lambda share: -share[1])))
 
 
 def _study(trials: Sequence[FrozenTrial], directions: Sequence[StudyDirection]) -> optuna.Study:
@@ -60,24 +54,9 @@ def _study(trials: Sequence[FrozenTrial], directions: Sequence[StudyDirection]) 
     return study
 
 
-def _shares(
-    study: optuna.Study,
-    evaluator: FanovaImportanceEvaluator | PedAnovaImportanceEvaluator,
-    objective: int,
-    sign: float,
-) -> dict[str, float]:
-    with warnings.catch_warnings():
-        # Optuna warns that PED-ANOVA takes low values for good ones, which `sign` has seen to.
-        warnings.filterwarnings("ignore", message="PedAnovaImportanceEvaluator computes")
-        shares = get_param_importances(study, evaluator=evaluator, target=lambda trial: sign * trial.values[objective])
-    if isinstance(evaluator, FanovaImportanceEvaluator):
-        _forget_trees()
-    return shares
-
-
 def _forget_trees() -> None:
     """Optuna's caches keep every tree of every forest for ever: some megabytes a call, which a dashboard adds up."""
-    from optuna.importance._fanova._tree import _FanovaTree  # noqa: PLC0415  it needs scikit-learn
+    from optuna.importance._fanova._tree import _FanovaTree  # noqa: PLC0415  scikit-learn takes a second to import
 
     for method in vars(_FanovaTree).values():
         if hasattr(method, "cache_clear"):

@@ -51,15 +51,19 @@ class Rule(BaseModel):
 
 
 class Sampler(BaseModel):
-    """How Optuna chooses."""
+    """How the next configuration is chosen."""
 
     model_config = STRICT
 
-    kind: Literal["tpe", "random", "grid", "nsga2"] = Field(default="tpe", description="Optuna's sampler.")
+    kind: Literal["serving", "tpe", "random", "grid", "nsga2"] = Field(
+        default="serving", description="serving is made for servers' flags; the others are Optuna's."
+    )
     seed: int | None = Field(
         default=None, ge=0, le=2**32 - 1, description="One worker with the same seed and scores asks the same again."
     )
-    startup_trials: int = Field(default=6, ge=1, le=LARGEST, description="Random trials before tpe begins to learn.")
+    startup_trials: int = Field(
+        default=6, ge=1, le=LARGEST, description="Trials that spread over the space before the sampler begins to learn."
+    )
     measure_again: bool = Field(
         default=False,
         description="Measure a server again that was measured before; else its result is taken over, at no cost.",
@@ -173,7 +177,7 @@ class StudySpec(BaseModel):
 
     def values(self, params: Params) -> Mapping[str, Scalar]:
         """All that the rules may speak of in one configuration: fixed flags, sampled flags, sampled variables."""
-        return {**self.fixed_flags, **params.flags, **{name: _number(text) for name, text in params.env.items()}}
+        return {**self.fixed_flags, **values_of(params)}
 
     def space_hash(self) -> str:
         """The same for studies whose trials can be compared: the same question, asked in the same way.
@@ -186,6 +190,11 @@ class StudySpec(BaseModel):
         question = self.model_dump(mode="json", include=counted, exclude_defaults=True)
         question["rules"] = sorted(rule.forbid for rule in self.rules)
         return hashlib.sha256(json.dumps(question, sort_keys=True).encode()).hexdigest()
+
+
+def values_of(params: Params) -> Mapping[str, Scalar]:
+    """Sampled flags and variables as rules may speak of them: numbers where a variable's text is one."""
+    return {**params.flags, **{name: _number(text) for name, text in params.env.items()}}
 
 
 def _number(text: str) -> Scalar:

@@ -13,18 +13,12 @@ from typing import cast
 
 from optuna_tuner.contracts import Deployer, Engine, Kinds
 from optuna_tuner.plugins import make
+from optuna_tuner.search.objection import NOTHING_KNOWN, Objection, first_of, study_rules
 from optuna_tuner.spec.space import suggest
 from optuna_tuner.spec.study import StudySpec
 from optuna_tuner.tuning.gpus import find_gpus, largest_mib
 from optuna_tuner.tuning.model import model_paths
-from optuna_tuner.tuning.objections import (
-    NOTHING_KNOWN,
-    Objection,
-    engine_rules,
-    first_of,
-    memory_limit,
-    study_rules,
-)
+from optuna_tuner.tuning.objections import engine_rules, memory_limit
 from optuna_tuner.values import Params, Slot
 
 ANY_SLOT = Slot(name="any", host="")  # of which nothing is known, so that no rule speaks of its GPUs

@@ -7,10 +7,10 @@ from functools import cached_property
 from itertools import islice
 from random import Random
 
+from optuna_tuner.search.grid import configurations
+from optuna_tuner.search.samplers import seed_of
 from optuna_tuner.spec.space import params_of
 from optuna_tuner.store.records import AttemptRecord
-from optuna_tuner.tuning.grid import configurations
-from optuna_tuner.tuning.samplers import seed_of
 from optuna_tuner.tuning.servers import Servers
 from optuna_tuner.tuning.setting import Setting
 from optuna_tuner.values import Params

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 
 import optuna
@@ -16,18 +16,20 @@ from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from optuna_tuner.errors import ConflictError, StoppedError
+from optuna_tuner.search.evidence import EFFECTIVE_CONFIG
+from optuna_tuner.search.objection import NOTHING_KNOWN, Objection
+from optuna_tuner.search.redrawing import Redrawing
+from optuna_tuner.search.samplers import Problem, Repeated, make_pruner, make_sampler
+from optuna_tuner.search.serving import Serving
+from optuna_tuner.search.verdict import score
 from optuna_tuner.spec.space import named_in, suggest
 from optuna_tuner.spec.study import StudySpec
 from optuna_tuner.store.codec import decode_choice
 from optuna_tuner.store.records import AttemptRecord, Choice, Outcome, StudyRecord, Verdict
 from optuna_tuner.store.store import Store
 from optuna_tuner.tuning.journal import Journal
-from optuna_tuner.tuning.objections import NOTHING_KNOWN, Objection
-from optuna_tuner.tuning.redrawing import Redrawing
-from optuna_tuner.tuning.samplers import Repeated, make_pruner, make_sampler
 from optuna_tuner.tuning.trial import GiveUp
-from optuna_tuner.tuning.verdict import score
-from optuna_tuner.values import Params
+from optuna_tuner.values import Params, Scalar
 
 Away = Callable[[int], Params | None]  # by a trial's number; None leaves the choice to the sampler
 
@@ -73,14 +75,17 @@ class History:
         spec: StudySpec,
         objection: Objection = NOTHING_KNOWN,
         away: Away | None = None,
+        default: Mapping[str, Scalar] | None = None,
     ) -> None:
         """Read it. Who made our study may have died before it made Optuna's: then it is made now.
 
         `objection` is what is known against configurations: the sampler keeps away from them. `away` is asked, with a
-        trial's number, before the sampler: parameters from it go first.
+        trial's number, before the sampler: parameters from it go first. `default` is what the engine has for the
+        parameters that a trial leaves to it, as far as that is known.
         """
         self._store, self._study_id, self._spec = store, record.id, spec
         self._objection, self._away = objection, away
+        self._problem = Problem.of(spec, default)
         ensure_optuna_study(store, spec)
         self._study = store.weathered(self._load)
 
@@ -156,7 +161,7 @@ class History:
         params = attempt.params
         if params is None and self._away is not None:
             params = self._away(number)
-        return make_sampler(self._spec, number, self._objection) if params is None else Repeated(params)
+        return make_sampler(self._problem, number, self._objection) if params is None else Repeated(params)
 
     def _suggested(self, trial: Trial, given: Params | None) -> Params:
         """The sampler's choice; where parameters are given, the trial gets those and no others."""
@@ -171,7 +176,7 @@ class History:
     def _choice(self) -> Choice:
         """How the sampler came to the parameters that it gave last."""
         sampler = self._study.sampler
-        return sampler.choice if isinstance(sampler, Redrawing) else Choice()
+        return sampler.choice if isinstance(sampler, Redrawing | Serving) else Choice()
 
     def _asked_before(self, attempt: AttemptRecord) -> int | None:
         """The trial that has these parameters; a try that ended before it was asked has none."""
@@ -286,7 +291,7 @@ def _attributes(attempt: AttemptRecord, outcome: Outcome) -> dict[str, object]:
         "kv_cache_retractions": outcome.kv_cache_retractions,
         "metrics": dict(outcome.metrics),
         "phases_s": {phase.value: round(seconds, 3) for phase, seconds in outcome.phases_s.items()},
-        "effective_config": dict(outcome.effective_config),
+        EFFECTIVE_CONFIG: dict(outcome.effective_config),
     }
     drift = outcome.drift.metrics if outcome.drift else {}
     repeated = {} if outcome.same_as is None else {"same_as": outcome.same_as}

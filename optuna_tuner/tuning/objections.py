@@ -1,4 +1,4 @@
-"""Why a configuration is not to be launched: small questions about one configuration, and how they are put together.
+"""Why a configuration is not to be launched: what the user, the engine and the memory model have against it.
 
 What asks them: the sampler before it gives a trial its parameters, the grid, `plan`, and the trial itself at last.
 """
@@ -15,49 +15,13 @@ from optuna_tuner.memory import facts
 from optuna_tuner.memory.certainty import refusal
 from optuna_tuner.memory.gpus import MIB
 from optuna_tuner.memory.model import ModelFacts
-from optuna_tuner.spec.rules import broken
+from optuna_tuner.search.objection import Objection, first_of, study_rules
 from optuna_tuner.spec.study import StudySpec
 from optuna_tuner.tuning import gpus
 from optuna_tuner.values import Model, Params, Slot
 
 if TYPE_CHECKING:
     from optuna_tuner.tuning.setting import Parts  # at run time it would bring a database, which `validate` needs not
-
-Objection = Callable[[Params], str | None]  # why not, in one line for people; None where nothing speaks against it
-
-
-def first_of(*objections: Objection) -> Objection:
-    """All of them as one: the first reason counts, and those after it are not asked."""
-
-    def ask(params: Params) -> str | None:
-        return next((reason for objection in objections if (reason := objection(params)) is not None), None)
-
-    return ask
-
-
-NOTHING_KNOWN: Objection = first_of()
-
-
-def remembered(objection: Objection) -> Objection:
-    """The same, asked once of each configuration; for what does not change while a worker lives."""
-    known: dict[str, str | None] = {}
-
-    def ask(params: Params) -> str | None:
-        if params.key not in known:
-            known[params.key] = objection(params)
-        return known[params.key]
-
-    return ask
-
-
-def study_rules(spec: StudySpec) -> Objection:
-    """The rules that the user wrote."""
-
-    def ask(params: Params) -> str | None:
-        rule = broken(spec.rules, spec.values(params))
-        return None if rule is None else f"rule: {rule.forbid}" + (f" ({rule.because})" if rule.because else "")
-
-    return ask
 
 
 def engine_rules(engine: Engine, model: Model, slot: Slot) -> Objection:

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from itertools import islice
 
 from optuna_tuner.catalog.catalogue import Effect
+from optuna_tuner.search.grid import left_out, trials_of
 from optuna_tuner.spec.effects import effects
 from optuna_tuner.spec.study import StudySpec
 from optuna_tuner.tuning.flag_warnings import flag_warnings
 from optuna_tuner.tuning.foreseen import ANY_SLOT, random_configurations, refusal_warnings
-from optuna_tuner.tuning.grid import left_out, trials_of
 from optuna_tuner.tuning.objections import known_bad
 from optuna_tuner.tuning.setting import Parts
 from optuna_tuner.values import Model, Params, Request, Slot

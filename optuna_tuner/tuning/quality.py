@@ -10,6 +10,7 @@ from threading import Event
 from optuna_tuner.catalog.catalogue import Effect
 from optuna_tuner.clock import Deadline
 from optuna_tuner.errors import DriftedError, InfrastructureError
+from optuna_tuner.search.verdict import SERVER_RUNS, VIOLATED
 from optuna_tuner.spec.effects import altered, asks_for_answers
 from optuna_tuner.spec.quality import CONSTRAINT, Quality
 from optuna_tuner.spec.study import StudySpec
@@ -18,7 +19,6 @@ from optuna_tuner.store.records import AttemptKind, Outcome
 from optuna_tuner.tuning.answers import ask, drift
 from optuna_tuner.tuning.deployment import Server
 from optuna_tuner.tuning.journal import Journal
-from optuna_tuner.tuning.verdict import SERVER_RUNS, VIOLATED
 from optuna_tuner.values import Cause, Drift, Params, Phase, Reference, Scalar
 
 ANSWERS_FILE = "answers.json"

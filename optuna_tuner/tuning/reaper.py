@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from optuna_tuner.clock import now
 from optuna_tuner.contracts import Deployer
 from optuna_tuner.errors import TunerError
+from optuna_tuner.search.verdict import ended
 from optuna_tuner.spec.study import Limits
 from optuna_tuner.store.records import AttemptRecord, Desired, ResourceRecord, WorkerRecord
 from optuna_tuner.store.store import Store
@@ -16,7 +17,6 @@ from optuna_tuner.tuning import gpus
 from optuna_tuner.tuning.deployment import end_server
 from optuna_tuner.tuning.host import is_of_this_machine, is_provably_gone
 from optuna_tuner.tuning.leases import Leases
-from optuna_tuner.tuning.verdict import ended
 from optuna_tuner.values import Cause
 
 PAUSE_S = 60.0  # before a server that could not be ended is tried again: nobody else's trials shall wait for it

@@ -10,10 +10,11 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
+from optuna_tuner.search.objection import Objection, first_of, remembered
 from optuna_tuner.store.records import AttemptKind, AttemptRecord, Outcome, Verdict
 from optuna_tuner.tuning.journal import Journal
 from optuna_tuner.tuning.newly_ended import NewlyEnded
-from optuna_tuner.tuning.objections import Objection, first_of, known_bad, remembered
+from optuna_tuner.tuning.objections import known_bad
 from optuna_tuner.tuning.setting import Setting
 from optuna_tuner.values import Blame, Cause, Params, Phase, Scalar, Slot
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from optuna_tuner.contracts import Kinds
 from optuna_tuner.errors import ConflictError
 from optuna_tuner.plugins import InstalledKinds
+from optuna_tuner.search.grid import trials_of
 from optuna_tuner.spec.study import StudySpec
 from optuna_tuner.store.records import Desired, StudyRecord
 from optuna_tuner.store.store import Store
 from optuna_tuner.tuning.foreseen import anywhere
-from optuna_tuner.tuning.grid import trials_of
 from optuna_tuner.tuning.history import ensure_optuna_study, optuna_study_exists
 
 KINDS = InstalledKinds()

@@ -12,6 +12,7 @@ import optuna
 from optuna_tuner.clock import Deadline
 from optuna_tuner.contracts import Target
 from optuna_tuner.errors import RejectedError, StoppedError, TrialError
+from optuna_tuner.search.verdict import ended, failed, pruned, scored
 from optuna_tuner.store.records import Outcome
 from optuna_tuner.tuning.deployment import Server, deployed, watched
 from optuna_tuner.tuning.journal import Journal
@@ -20,7 +21,6 @@ from optuna_tuner.tuning.pressure import retractions_counted
 from optuna_tuner.tuning.quality import guard, guarded
 from optuna_tuner.tuning.servers import SameServerError, Servers
 from optuna_tuner.tuning.setting import Setting
-from optuna_tuner.tuning.verdict import ended, failed, pruned, scored
 from optuna_tuner.values import Cause, Params, Phase, Scalar
 
 GiveUp = Callable[[Journal], None]  # raises optuna.TrialPruned when the trial is hopeless

@@ -10,11 +10,13 @@ from typing import TypeVar
 
 from optuna_tuner.clock import Deadline, poll
 from optuna_tuner.errors import EnvironmentFaultError, StoppedError, StoreError, TunerError
+from optuna_tuner.search.verdict import ended
 from optuna_tuner.spec.effects import asks_for_answers
 from optuna_tuner.store.records import AttemptRecord, Desired, Outcome, StudyRecord
 from optuna_tuner.store.store import Store
 from optuna_tuner.tuning.breaker import give_up_if_broken, give_up_without_answers
 from optuna_tuner.tuning.budget import GpuTime
+from optuna_tuner.tuning.defaults import default_of
 from optuna_tuner.tuning.frontier import Frontier
 from optuna_tuner.tuning.gpus import demand_healthy
 from optuna_tuner.tuning.heart import Heart
@@ -25,7 +27,6 @@ from optuna_tuner.tuning.reaper import Reaper
 from optuna_tuner.tuning.servers import Servers, objection_of
 from optuna_tuner.tuning.setting import Setting
 from optuna_tuner.tuning.trial import outcome_of_trial
-from optuna_tuner.tuning.verdict import ended
 from optuna_tuner.values import Blame, Cause
 
 LOOK_EVERY_S = 1.0
@@ -52,7 +53,12 @@ class Worker:
         self._servers = Servers(setting)
         self._frontier = Frontier(setting, self._servers)
         self._history = History(
-            setting.store, record, setting.spec, objection_of(setting, self._servers), self._frontier.away
+            setting.store,
+            record,
+            setting.spec,
+            objection_of(setting, self._servers),
+            self._frontier.away,
+            default_of(setting.spec, setting.parts.engine),
         )
         self._asks = asks_for_answers(setting.spec)
         self._gpu_time = GpuTime(setting.store, setting.study_id)

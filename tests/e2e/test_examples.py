@@ -53,6 +53,12 @@ def test_a_study_in_ten_lines_of_python(env: dict[str, str], tmp_path: Path) -> 
     assert "not confirmed by repeats" in lines[4]
 
 
+def test_the_search_alone(env: dict[str, str], tmp_path: Path) -> None:
+    done = run(sys.executable, EXAMPLES / "search_only.py", env=env, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "{'tensor_parallel_size': 4, 'max_num_seqs': 512, 'enable_chunked_prefill': True}" in done.stdout
+
+
 def test_a_metric_of_ones_own(env: dict[str, str]) -> None:
     done = run(PROGRAM, "run", "own_metric.yaml", env=env, cwd=EXAMPLES)
     assert done.returncode == 0, done.stderr

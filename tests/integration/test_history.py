@@ -12,12 +12,12 @@ import pytest
 from sqlalchemy.exc import OperationalError
 
 from optuna_tuner.results.reading import read_study
+from optuna_tuner.search.objection import study_rules
 from optuna_tuner.spec.study import Pruner, Rule, StudySpec
 from optuna_tuner.store.records import AttemptRecord, Choice, Outcome, StudyRecord, Verdict, WorkerRecord
 from optuna_tuner.store.store import Store
 from optuna_tuner.tuning.history import History
 from optuna_tuner.tuning.journal import Journal
-from optuna_tuner.tuning.objections import study_rules
 from optuna_tuner.tuning.study import create_or_resume
 from optuna_tuner.values import Cause, Load, Measurement, Params, Slot
 

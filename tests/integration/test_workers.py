@@ -20,9 +20,9 @@ from optuna_tuner.clock import Deadline, poll
 from optuna_tuner.errors import ConflictError
 from optuna_tuner.results.trials import TrialState, TrialView
 from optuna_tuner.results.views import StudyState
+from optuna_tuner.search.verdict import SERVER_RUNS
 from optuna_tuner.spec.study import StudySpec
 from optuna_tuner.tuning.frontier import EVERYTHING
-from optuna_tuner.tuning.verdict import SERVER_RUNS
 from optuna_tuner.values import Cause, Phase
 
 PATIENCE_S = 120.0

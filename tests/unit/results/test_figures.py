@@ -7,8 +7,8 @@ import optuna
 import pytest
 from optuna.study import StudyDirection
 
-from optuna_tuner.results import figures, importance
-from optuna_tuner.results.importance import FANOVA, PED_ANOVA, importance_of
+from optuna_tuner.results import figures
+from optuna_tuner.results.importance import FANOVA, importance_of
 from optuna_tuner.results.views import StudyView
 from optuna_tuner.testing.sample_study import SampleStudy
 
@@ -68,21 +68,10 @@ def skewed() -> optuna.Study:
 
 
 def test_fanova_gives_a_flag_without_effect_almost_nothing(skewed: optuna.Study) -> None:
-    pytest.importorskip("sklearn")
     found = importance_of(skewed.trials, [StudyDirection.MAXIMIZE])
     assert found.method == FANOVA
     assert next(iter(found.shares)) == "x"
     assert found.shares["idle"] < 0.1
-
-
-def test_without_scikit_learn_the_other_method_is_labelled(
-    skewed: optuna.Study, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(importance, "find_spec", lambda _name: None)
-    found = importance_of(skewed.trials, [StudyDirection.MAXIMIZE])
-    assert found.method == PED_ANOVA
-    assert next(iter(found.shares)) == "x"
-    assert "density" in json.loads(figures.importance(found, "y").to_json())["layout"]["title"]["text"]
 
 
 def test_too_few_or_equal_trials_say_nothing_about_importance(skewed: optuna.Study) -> None:

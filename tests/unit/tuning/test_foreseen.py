@@ -7,12 +7,12 @@ import optuna
 import pytest
 
 from optuna_tuner.plugins import InstalledKinds
+from optuna_tuner.search.grid import left_out, trials_of
+from optuna_tuner.search.samplers import Problem, make_sampler
 from optuna_tuner.spec.space import suggest
 from optuna_tuner.spec.study import StudySpec
 from optuna_tuner.tuning.foreseen import anywhere, random_configurations, refusal_warnings
-from optuna_tuner.tuning.grid import left_out, trials_of
 from optuna_tuner.tuning.plan import plan
-from optuna_tuner.tuning.samplers import make_sampler
 from optuna_tuner.tuning.setting import assemble
 from optuna_tuner.values import Model, Slot
 
@@ -46,7 +46,7 @@ def test_a_grid_leaves_out_what_cannot_run_and_trials_plan_and_sampler_agree() -
     study, given = optuna.create_study(direction="maximize"), []
     study.tell(study.ask(), 0.0)
     for number in range(1, 5):
-        study.sampler = make_sampler(study_spec, number, objection)
+        study.sampler = make_sampler(Problem.of(study_spec), number, objection)
         trial = study.ask()
         given.append(tuple(suggest(study_spec.space, trial).flags.values()))
         study.tell(trial, 1.0)

@@ -1,8 +1,9 @@
 from __future__ import annotations
 
 from optuna_tuner.plugins import InstalledKinds
+from optuna_tuner.search.objection import first_of
 from optuna_tuner.spec.study import StudySpec
-from optuna_tuner.tuning.objections import first_of, known_bad
+from optuna_tuner.tuning.objections import known_bad
 from optuna_tuner.tuning.setting import assemble
 from optuna_tuner.values import Model, Params, Slot
 

@@ -7,13 +7,13 @@ from dataclasses import replace
 import pytest
 
 from optuna_tuner.errors import DriftedError, ServerCrashedError
+from optuna_tuner.search.verdict import ended, failed, scored
 from optuna_tuner.spec.goals import Constraint, Goals, Objective
 from optuna_tuner.spec.quality import Quality
 from optuna_tuner.spec.space import Int
 from optuna_tuner.spec.study import ModelSpec, Part, StudySpec
 from optuna_tuner.store.records import Outcome, Verdict
 from optuna_tuner.tuning.quality import excess, guarded
-from optuna_tuner.tuning.verdict import ended, failed, scored
 from optuna_tuner.values import Answer, Cause, Drift, Load, Measurement, Reference
 
 GOALS = Goals(

@@ -14,10 +14,10 @@ from optuna.distributions import BaseDistribution
 from optuna.study import Study
 from optuna.trial import FrozenTrial
 
+from optuna_tuner.search.objection import NOTHING_KNOWN, Objection
+from optuna_tuner.search.one_by_one import OneByOne
 from optuna_tuner.spec.space import Parameter, params_of
 from optuna_tuner.spec.study import StudySpec
-from optuna_tuner.tuning.objections import NOTHING_KNOWN, Objection
-from optuna_tuner.tuning.one_by_one import OneByOne
 from optuna_tuner.values import Scalar
 
 EXAMINED = 10_000  # configurations of a grid that are asked about at once: a few seconds at most

@@ -10,11 +10,11 @@ from optuna.samplers import BaseSampler
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
+from optuna_tuner.search.objection import Objection
+from optuna_tuner.search.one_by_one import OneByOne
+from optuna_tuner.search.repair import repaired
 from optuna_tuner.spec.space import Parameter, suggest
 from optuna_tuner.store.records import Choice
-from optuna_tuner.tuning.objections import Objection
-from optuna_tuner.tuning.one_by_one import OneByOne
-from optuna_tuner.tuning.repair import repaired
 from optuna_tuner.values import Scalar
 
 DRAWS = 32  # where one draw in ten is allowed, 97 % of the trials find one

@@ -84,6 +84,11 @@ def pruned(goals: Goals, measurements: Sequence[Measurement]) -> Outcome:
     )
 
 
+def all_violated(goals: Goals) -> Mapping[str, float]:
+    """The constraints of a configuration that does not run."""
+    return dict.fromkeys([SERVER_RUNS, *(constraint.name for constraint in goals.constraints)], VIOLATED)
+
+
 def failed(goals: Goals, error: TrialError) -> Outcome:
     """The outcome of a trial that failed: PRUNED where the configuration is at fault, FAIL where the machine is.
 
@@ -97,10 +102,9 @@ def failed(goals: Goals, error: TrialError) -> Outcome:
             reason=_reason(error),
             exact_advice=error.diagnosis.exact_advice,
         )
-    names = [SERVER_RUNS, *(constraint.name for constraint in goals.constraints)]
     return Outcome(
         verdict=Verdict.PRUNED,
-        constraints=dict.fromkeys(names, VIOLATED),
+        constraints=all_violated(goals),
         cause=error.cause,
         reason=_reason(error),
         exact_advice=error.diagnosis.exact_advice,

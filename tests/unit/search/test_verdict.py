@@ -3,9 +3,9 @@ from __future__ import annotations
 import pytest
 
 from optuna_tuner.errors import BenchmarkError, DeployerError, NotReadyError, RejectedError, ServerCrashedError
+from optuna_tuner.search.verdict import SERVER_RUNS, failed, pruned, score, scored
 from optuna_tuner.spec.goals import Constraint, Goals, Objective
 from optuna_tuner.store.records import Verdict
-from optuna_tuner.tuning.verdict import SERVER_RUNS, failed, pruned, score, scored
 from optuna_tuner.values import Cause, Diagnosis, Load, Measurement
 
 GOALS = Goals(

@@ -1,9 +1,11 @@
-"""The study file's sampler and pruner as Optuna's."""
+"""The samplers and pruners that a study may name, as Optuna's."""
 
 from __future__ import annotations
 
 import warnings
 import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, IntDistribution
@@ -11,45 +13,74 @@ from optuna.samplers import BaseSampler
 from optuna.study import Study
 from optuna.trial import FrozenTrial
 
+from optuna_tuner.search.grid import Grid
+from optuna_tuner.search.objection import NOTHING_KNOWN, Objection
+from optuna_tuner.search.one_by_one import OneByOne
+from optuna_tuner.search.redrawing import Redrawing
+from optuna_tuner.search.serving import Serving
 from optuna_tuner.spec.space import Choice, Parameter, Switch, shell_word
-from optuna_tuner.spec.study import Pruner, StudySpec
-from optuna_tuner.tuning.grid import Grid
-from optuna_tuner.tuning.objections import NOTHING_KNOWN, Objection
-from optuna_tuner.tuning.one_by_one import OneByOne
-from optuna_tuner.tuning.redrawing import Redrawing
+from optuna_tuner.spec.study import Pruner, Sampler, StudySpec
 from optuna_tuner.values import Params, Scalar
 
 CANDIDATES = 24  # of which TPE takes the best: Optuna's default
 
 
-def make_sampler(spec: StudySpec, number: int, objection: Objection = NOTHING_KNOWN) -> BaseSampler:
-    """The sampler that the study asks for, for the trial of this number; it keeps away from what is objected to.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Problem:
+    """What is searched, and how.
+
+    Attributes:
+        space: the parameters.
+        sampler: which sampler, and its settings.
+        ahead: how many trials have their parameters before the sampler is asked: the baseline, and those named first.
+        default: what a parameter is where it is left to the engine, as far as that is known.
+
+    """
+
+    space: Mapping[str, Parameter]
+    sampler: Sampler
+    ahead: int = 0
+    default: Mapping[str, Scalar] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, spec: StudySpec, default: Mapping[str, Scalar] | None = None) -> Problem:
+        """A study's."""
+        ahead = spec.baseline + len(spec.first)
+        return cls(space=spec.space, sampler=spec.sampler, ahead=ahead, default=default or {})
+
+
+def make_sampler(problem: Problem, number: int, objection: Objection = NOTHING_KNOWN) -> BaseSampler:
+    """The sampler that is asked for, for the trial of this number; it keeps away from what is objected to.
 
     A seed gives each trial a random stream of its own: two workers with one stream would choose the same parameters,
     and a resumed study would choose them again.
 
-
     TPE takes the best of several draws, which may lie where it was never told that nothing can run. Where that was
     passed over some times, it draws again without choosing: what is like its good trials, which could run.
     """
+    seed = seed_of(problem.sampler.seed, f"{number}")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # known: our Optuna is pinned below 6
-        if spec.sampler.kind == "grid":
-            return Grid(spec.space, objection)
-        seed = spec.sampler.seed
-        base = _base(spec, seed_of(seed, f"{number}"), CANDIDATES)
-        loose = _base(spec, seed_of(seed, f"{number} again"), 1)
-        return Redrawing(base, loose, spec.space, objection)
+        match problem.sampler.kind:
+            case "grid":
+                return Grid(problem.space, objection)
+            case "serving":
+                spread = problem.ahead + problem.sampler.startup_trials
+                return Serving(problem.space, spread=spread, seed=seed, objection=objection, default=problem.default)
+            case _:
+                again = seed_of(problem.sampler.seed, f"{number} again")
+                base, loose = _base(problem, seed, CANDIDATES), _base(problem, again, 1)
+                return Redrawing(base, loose, problem.space, objection)
 
 
-def _base(spec: StudySpec, seed: int | None, candidates: int) -> BaseSampler:
-    match spec.sampler.kind:
+def _base(problem: Problem, seed: int | None, candidates: int) -> BaseSampler:
+    match problem.sampler.kind:
         case "random":
             return optuna.samplers.RandomSampler(seed=seed)
         case "nsga2":
             return optuna.samplers.NSGAIISampler(seed=seed)
         case _:
-            return JointTpe(spec, seed, candidates)
+            return JointTpe(problem, seed, candidates)
 
 
 def seed_of(seed: int | None, stream: str) -> int | None:
@@ -65,15 +96,15 @@ class JointTpe(optuna.samplers.TPESampler):
     tried first, would part them from all others for ever. Here the space says which belong together.
     """
 
-    def __init__(self, spec: StudySpec, seed: int | None, candidates: int) -> None:
+    def __init__(self, problem: Problem, seed: int | None, candidates: int) -> None:
         super().__init__(
             seed=seed,
             n_ei_candidates=candidates,
-            n_startup_trials=spec.sampler.startup_trials,
+            n_startup_trials=problem.sampler.startup_trials,
             multivariate=True,
             constant_liar=True,
         )
-        self._space = spec.space
+        self._space = problem.space
 
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:  # noqa: ARG002  Optuna's signature
         """All parameters that have a choice."""

@@ -4,9 +4,9 @@ from collections.abc import Mapping
 
 import pytest
 
+from optuna_tuner.search.repair import repaired
 from optuna_tuner.spec.rules import holds
 from optuna_tuner.spec.space import Choice, Float, Int, Parameter, Switch
-from optuna_tuner.tuning.repair import repaired
 from optuna_tuner.values import Params, Scalar
 
 SPACE: Mapping[str, Parameter] = {

@@ -6,8 +6,8 @@ import math
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from optuna_tuner.search.objection import Objection
 from optuna_tuner.spec.space import Float, Int, Parameter, params_of
-from optuna_tuner.tuning.objections import Objection
 from optuna_tuner.values import Scalar
 
 CANDIDATES = 64  # values of one parameter that are tried, beside those that stand in the configuration

@@ -6,12 +6,12 @@ from collections.abc import Mapping
 import optuna
 import pytest
 
+from optuna_tuner.search.objection import first_of, study_rules
+from optuna_tuner.search.redrawing import DRAWS, Redrawing
+from optuna_tuner.search.samplers import Problem, make_sampler
 from optuna_tuner.spec.space import suggest
 from optuna_tuner.spec.study import StudySpec
 from optuna_tuner.store.records import Choice
-from optuna_tuner.tuning.objections import first_of, study_rules
-from optuna_tuner.tuning.redrawing import DRAWS, Redrawing
-from optuna_tuner.tuning.samplers import make_sampler
 from optuna_tuner.values import Params, Scalar
 
 KINDS = ["tpe", "random", "nsga2"]
@@ -45,7 +45,7 @@ def played(study_spec: StudySpec, trials: int) -> list[tuple[Params, Choice]]:
     study, found = optuna.create_study(direction="maximize"), []
     neighbour = None
     for number in range(trials):
-        study.sampler = sampler = make_sampler(study_spec, number, study_rules(study_spec))
+        study.sampler = sampler = make_sampler(Problem.of(study_spec), number, study_rules(study_spec))
         trial = study.ask()
         params = suggest(study_spec.space, trial)
         assert isinstance(sampler, Redrawing)
@@ -75,9 +75,11 @@ def test_a_seed_gives_the_same_trials_again(kind: str) -> None:
 @pytest.mark.parametrize("kind", KINDS)
 def test_without_objections_a_trial_gets_what_the_bare_sampler_draws(kind: str) -> None:
     study_spec = spec(kind)
-    bare = make_sampler(study_spec, 0)
+    bare = make_sampler(Problem.of(study_spec), 0)
     assert isinstance(bare, Redrawing)
-    wrapped, alone = (optuna.create_study(sampler=each) for each in (make_sampler(study_spec, 0), bare._base))
+    wrapped, alone = (
+        optuna.create_study(sampler=each) for each in (make_sampler(Problem.of(study_spec), 0), bare._base)
+    )
     assert suggest(study_spec.space, wrapped.ask()) == suggest(study_spec.space, alone.ask())
 
 
@@ -86,7 +88,7 @@ def test_random_trials_are_spread_as_evenly_over_what_is_allowed_as_over_all() -
     study_spec = spec("random", "a < b", space=few)
     counts = Counter[tuple[Scalar, ...]]()
     for number in range(600):
-        study = optuna.create_study(sampler=make_sampler(study_spec, number, study_rules(study_spec)))
+        study = optuna.create_study(sampler=make_sampler(Problem.of(study_spec), number, study_rules(study_spec)))
         counts[tuple(suggest(study_spec.space, study.ask()).flags.values())] += 1
     assert set(counts) == {(1, 1), (2, 1), (2, 2), (3, 1), (3, 2), (3, 3)}
     assert all(70 <= count <= 130 for count in counts.values())  # 100 expected, with a deviation of 9
@@ -113,7 +115,7 @@ def test_where_redrawing_finds_nothing_the_nearest_single_move_mends_it() -> Non
 def test_what_optuna_keeps_is_the_repaired_value() -> None:
     narrow = {"a": {"type": "int", "low": 1, "high": 10**6}, "b": {"type": "int", "low": 1, "high": 16}}
     study_spec = spec("tpe", "a > b", space=narrow)
-    study = optuna.create_study(sampler=make_sampler(study_spec, 0, study_rules(study_spec)))
+    study = optuna.create_study(sampler=make_sampler(Problem.of(study_spec), 0, study_rules(study_spec)))
     trial = study.ask()
     suggest(study_spec.space, trial)
     assert study.trials[0].params["a"] == study.trials[0].params["b"]
@@ -130,7 +132,7 @@ def test_what_a_user_fixed_stays_and_the_rest_is_drawn_to_fit() -> None:
     for _ in range(10):
         study.enqueue_trial({"tokens": 32})
     for number in range(10):
-        study.sampler = make_sampler(study_spec, number, study_rules(study_spec))
+        study.sampler = make_sampler(Problem.of(study_spec), number, study_rules(study_spec))
         params = suggest(study_spec.space, study.ask())
         assert params.flags["tokens"] == 32
         assert int(params.flags["sequences"]) <= 32
@@ -138,6 +140,6 @@ def test_what_a_user_fixed_stays_and_the_rest_is_drawn_to_fit() -> None:
 
 def test_a_wholly_fixed_configuration_is_not_drawn_again() -> None:
     study_spec = spec("random", "tokens < sequences", space={name: SPACE[name] for name in ("tokens", "sequences")})
-    study = optuna.create_study(sampler=make_sampler(study_spec, 0, first_of(study_rules(study_spec))))
+    study = optuna.create_study(sampler=make_sampler(Problem.of(study_spec), 0, first_of(study_rules(study_spec))))
     study.enqueue_trial({"tokens": 32, "sequences": 33})
     assert suggest(study_spec.space, study.ask()) == Params(flags={"tokens": 32, "sequences": 33})

@@ -3,11 +3,11 @@ from __future__ import annotations
 import optuna
 import pytest
 
+from optuna_tuner.search.grid import trials_of
+from optuna_tuner.search.redrawing import Redrawing
+from optuna_tuner.search.samplers import Problem, Repeated, make_pruner, make_sampler
 from optuna_tuner.spec.space import named_in, suggest
 from optuna_tuner.spec.study import StudySpec
-from optuna_tuner.tuning.grid import trials_of
-from optuna_tuner.tuning.redrawing import Redrawing
-from optuna_tuner.tuning.samplers import Repeated, make_pruner, make_sampler
 from optuna_tuner.values import Params, Scalar
 
 
@@ -30,7 +30,7 @@ def spec(kind: str = "tpe", seed: int | None = 1) -> StudySpec:
 
 
 def first_choice(study_spec: StudySpec, number: int) -> Params:
-    study = optuna.create_study(sampler=make_sampler(study_spec, number), direction="maximize")
+    study = optuna.create_study(sampler=make_sampler(Problem.of(study_spec), number), direction="maximize")
     return suggest(study_spec.space, study.ask())
 
 
@@ -40,13 +40,13 @@ def test_a_seed_repeats_a_trial_but_never_gives_two_trials_one_stream() -> None:
     assert len(set(chosen)) > 15
 
 
-@pytest.mark.parametrize("kind", ["tpe", "random", "grid", "nsga2"])
+@pytest.mark.parametrize("kind", ["serving", "tpe", "random", "grid", "nsga2"])
 def test_every_sampler_learns_beside_a_baseline_without_parameters(kind: str) -> None:
     study_spec = spec(kind, seed=None)
     study = optuna.create_study(direction="maximize")
     study.tell(study.ask(), 1.0)
     for number in range(1, 12):
-        study.sampler = make_sampler(study_spec, number)
+        study.sampler = make_sampler(Problem.of(study_spec), number)
         trial = study.ask()
         params = suggest(study_spec.space, trial)
         assert ("c" in params.flags) == bool(params.flags["b"])
@@ -66,7 +66,7 @@ def test_the_grid_visits_every_configuration_once_and_outlives_its_end() -> None
     study.tell(study.ask(), 1.0)
     seen = []
     for number in range(1, 12):
-        study.sampler = make_sampler(study_spec, number)
+        study.sampler = make_sampler(Problem.of(study_spec), number)
         trial = study.ask()
         seen.append(suggest(study_spec.space, trial).key)
         study.tell(trial, 1.0)
@@ -80,7 +80,7 @@ def test_tpe_still_learns_jointly_though_the_baseline_and_conditions_leave_param
     study = optuna.create_study(direction="maximize")
     study.tell(study.ask(), 0.0)
     for number in range(1, 40):
-        study.sampler = make_sampler(study_spec, number)
+        study.sampler = make_sampler(Problem.of(study_spec), number)
         trial = study.ask()
         study.tell(trial, -abs(float(suggest(study_spec.space, trial).flags["a"]) - 700))
     late = [abs(trial.params["a"] - 700) for trial in study.trials[-10:]]
@@ -96,7 +96,7 @@ def test_tpe_draws_jointly_though_some_trials_have_few_parameters() -> None:
         study.sampler = Repeated(Params(flags=few))
         trial = study.ask()
         study.tell(trial, 1.0 if suggest(named_in(study_spec.space, Params(flags=few)), trial).flags == few else -1.0)
-    sampler = make_sampler(study_spec, 4)
+    sampler = make_sampler(Problem.of(study_spec), 4)
     assert isinstance(sampler, Redrawing)
     study.sampler = sampler._base
     drawn = study.ask()

@@ -1,0 +1,170 @@
+"""What the trials so far say of configurations that were not tried: how good they are, and whether they hold.
+
+Objectives and constraints are Gaussian processes, on the logarithm where it can be taken: flags multiply each other's
+effects. Whether a server runs at all is a forest's vote, since memory and validity end at sharp edges.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Callable, Sequence
+from functools import cached_property
+
+import numpy as np
+from scipy.optimize import minimize
+from scipy.stats import norm
+from sklearn.ensemble import ExtraTreesClassifier
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.gaussian_process import GaussianProcessRegressor
+from sklearn.gaussian_process.kernels import ConstantKernel, Matern, WhiteKernel
+
+from optuna_tuner.search.encoding import Configuration, Encoding, Matrix, Vector
+from optuna_tuner.search.evidence import Evidence
+
+TREES = 40
+TYPICAL_LENGTH = 1.0  # of a coordinate, before anything was seen: as long as its whole range
+SPREAD_OF_LENGTHS = 3.0  # standard deviation of their logarithm
+CLIMBS = 25  # iterations: more change the hyperparameters, and not what is asked next
+FAR = 2.0  # a constraint's logarithm is cut here: how badly it is broken beyond e squared teaches nothing
+WORTHWHILE = 0.02  # an improvement by less, as a share, is not looked for: it would drown in the noise
+SMALLEST = 1e-6  # of a standard deviation, to divide by
+AUGMENTATION = 0.05  # of the Chebyshev scalarization, as in ParEGO (Knowles 2006)
+
+
+class Belief:
+    """Made of the evidence; `pending` are configurations that others are trying now."""
+
+    def __init__(
+        self,
+        encoding: Encoding,
+        evidence: Sequence[Evidence],
+        pending: Sequence[Configuration],
+        rng: np.random.Generator,
+    ) -> None:
+        self._encoding, self._rng = encoding, rng
+        self._evidence = evidence
+        self._ran = [each for each in evidence if each.ran]
+        self._points = encoding.points([each.configuration for each in self._ran])
+        self._pending = encoding.points(pending) if pending else None
+
+    def runs(self, configurations: Sequence[Configuration]) -> Vector:
+        """The probability that the server runs at all."""
+        if self._forest is None:
+            return np.ones(len(configurations))
+        votes: Matrix = self._forest.predict_proba(self._features(configurations))
+        return votes[:, list(self._forest.classes_).index(True)]
+
+    def worth(self, configurations: Sequence[Configuration]) -> Vector:
+        """The expected improvement over the best that is known, times the probability that everything holds.
+
+        Where nothing holds yet, that probability alone. At least one configuration must have run.
+        """
+        points = self._encoding.points(configurations)
+        holds: Vector = self.runs(configurations)
+        for process in self._constraints:
+            mean, deviation = process.predict(points, return_std=True)
+            holds = holds * norm.cdf(-mean / np.maximum(deviation, SMALLEST))
+        if self._best is None:
+            return holds
+        mean, deviation = self._objective.predict(points, return_std=True)
+        lead = (mean - self._best - WORTHWHILE) / np.maximum(deviation, SMALLEST)
+        gain: Vector = deviation * (lead * norm.cdf(lead) + norm.pdf(lead))
+        return gain * holds
+
+    @cached_property
+    def _forest(self) -> ExtraTreesClassifier | None:
+        """Votes on whether a server runs; None while all of them did, or none."""
+        labels = [each.ran for each in self._evidence]
+        if all(labels) or not any(labels):
+            return None
+        forest = ExtraTreesClassifier(TREES, max_features=0.5, random_state=int(self._rng.integers(2**31)))
+        return forest.fit(self._features([each.configuration for each in self._evidence]), labels)
+
+    @cached_property
+    def _constraints(self) -> Sequence[GaussianProcessRegressor]:
+        """One for each constraint that was broken; one that never was counts as kept."""
+        names = {name: None for each in self._ran for name in each.excesses}
+        told = [np.array([each.excesses.get(name, 0.0) for each in self._ran]) for name in names]
+        return [self._process(_bounded(excesses)) for excesses in told if (excesses > 0).any()]
+
+    @cached_property
+    def _objective(self) -> GaussianProcessRegressor:
+        return self._process(self._scalar())
+
+    @cached_property
+    def _best(self) -> float | None:
+        """The expected objective of the best feasible configuration; None where there is none."""
+        feasible = np.array([each.feasible for each in self._ran])
+        return float(self._objective.predict(self._points[feasible]).max()) if feasible.any() else None
+
+    def _features(self, configurations: Sequence[Configuration]) -> Matrix:
+        return np.hstack([self._encoding.points(configurations), self._encoding.products(configurations)])
+
+    def _scalar(self) -> Vector:
+        """One number a configuration, larger is better; several objectives are weighted at random, anew each time."""
+        values = np.array([each.values for each in self._ran], dtype=np.float64)
+        scaled = np.column_stack([_logarithm(column) for column in values.T])
+        if scaled.shape[1] == 1:
+            return scaled[:, 0]
+        low, high = scaled.min(axis=0), scaled.max(axis=0)
+        share = (scaled - low) / np.maximum(high - low, 1e-12)
+        weighted = share * self._rng.dirichlet(np.ones(scaled.shape[1]))
+        scalar: Vector = weighted.min(axis=1) + AUGMENTATION * weighted.sum(axis=1)
+        return scalar
+
+    def _process(self, targets: Vector) -> GaussianProcessRegressor:
+        """A Gaussian process of these targets; what is pending counts as if it had come out as expected."""
+        points = self._points
+        process = _fitted(points, targets, _climb)
+        if self._pending is None:
+            return process
+        known = np.vstack([points, self._pending])
+        expected = np.concatenate([targets, process.predict(self._pending)])
+        return _fitted(known, expected, None, process.kernel_)
+
+
+Climb = Callable[..., tuple[Vector, float]]
+
+
+def _fitted(
+    points: Matrix, targets: Vector, optimizer: Climb | None, kernel: object | None = None
+) -> GaussianProcessRegressor:
+    if kernel is None:
+        lengths = np.full(points.shape[1], TYPICAL_LENGTH)
+        shape = Matern(length_scale=lengths, length_scale_bounds=(0.05, 20.0), nu=2.5)
+        kernel = ConstantKernel(1.0, (0.05, 20.0)) * shape + WhiteKernel(0.01, (1e-5, 0.3))
+    process = GaussianProcessRegressor(kernel, normalize_y=True, alpha=1e-8, optimizer=optimizer)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # a length at its bound: the parameter does not matter
+        process.fit(points, targets)
+    return process
+
+
+def _climb(loss: Callable[..., tuple[float, Vector]], start: Vector, bounds: Matrix) -> tuple[Vector, float]:
+    """The most probable hyperparameters; few trials say little of many lengths, so these stay near what is typical."""
+    typical = math.log(TYPICAL_LENGTH)
+
+    def with_prior(theta: Vector) -> tuple[float, Vector]:
+        value, gradient = loss(theta, eval_gradient=True)
+        away = theta[1:-1] - typical  # the first is the variance, the last the noise
+        pull = np.zeros_like(theta)
+        pull[1:-1] = away / SPREAD_OF_LENGTHS**2
+        return value + 0.5 * float((away**2).sum()) / SPREAD_OF_LENGTHS**2, gradient + pull
+
+    found = minimize(with_prior, start, jac=True, method="L-BFGS-B", bounds=bounds, options={"maxiter": CLIMBS})
+    return found.x, found.fun
+
+
+def _logarithm(values: Vector) -> Vector:
+    """Of positive numbers, or of numbers that are all negative since less is better; others stay as they are."""
+    if (values > 0).all():
+        return np.log(values)
+    if (values < 0).all():
+        return -np.log(-values)
+    return values
+
+
+def _bounded(excesses: Vector) -> Vector:
+    """The logarithm of metric over bound."""
+    return np.log(np.clip(1 + excesses, math.exp(-FAR), math.exp(FAR)))

@@ -1,0 +1,204 @@
+"""The search without any deployment: ask for a configuration, try it by whatever means, tell what came of it."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import KW_ONLY, dataclass
+from threading import Lock
+from typing import Literal
+
+import optuna
+from optuna.storages import RDBStorage
+from optuna.trial import FrozenTrial, Trial, TrialState
+from pydantic import TypeAdapter
+
+from optuna_tuner.errors import ConflictError, NotFoundError
+from optuna_tuner.search.objection import NOTHING_KNOWN, Objection, first_of, forbidden
+from optuna_tuner.search.samplers import Problem, Repeated, make_sampler
+from optuna_tuner.search.verdict import all_violated, score
+from optuna_tuner.spec.goals import Goals
+from optuna_tuner.spec.space import Parameter, named_in, params_of, suggest, written_in
+from optuna_tuner.spec.study import Rule, Sampler
+from optuna_tuner.values import Blame, Cause, Load, LoadKind, Measurement, Scalar
+
+Written = Mapping[str, object]  # as in a study file, or made of the same types already
+SamplerKind = Literal["serving", "tpe", "random", "grid", "nsga2"]
+
+_SPACE: TypeAdapter[Mapping[str, Parameter]] = TypeAdapter(Mapping[str, Parameter])
+_GOALS: TypeAdapter[Goals] = TypeAdapter(Goals)
+_RULE: TypeAdapter[Rule] = TypeAdapter(Rule)
+
+
+@dataclass(frozen=True, slots=True)
+class Suggestion:
+    """What to try: the number to tell the result under, and each parameter's value."""
+
+    number: int
+    params: Mapping[str, Scalar]
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A configuration that keeps every constraint, with the objectives that were told of it, in the goals' order."""
+
+    number: int
+    params: Mapping[str, Scalar]
+    values: tuple[float, ...]
+
+
+@dataclass(eq=False)
+class Search:
+    """Searches a space, for anybody's evaluation.
+
+    Ask as often as you like before you tell: what is not told yet is taken for being tried. With `storage`, a
+    database's URL, the search outlives the process: the same arguments go on where it was left.
+
+    Raises ValueError where space, goals or rules cannot be read.
+
+    Attributes:
+        space: each parameter, as under `space` in a study file.
+        goals: objectives and constraints, as under `goals` in a study file.
+        seed: of all random choices.
+        rules: conditions that no configuration may fulfil, or a function that says why one may not be tried.
+        default: what runs when nothing is set. It is tried first.
+        first: configurations to try next, before the sampler chooses.
+        sampler: as under `sampler.kind` in a study file.
+        startup_trials: how many configurations are spread over the space before the sampler begins to learn.
+        storage: where to keep it, as Optuna takes it; in memory by default.
+        name: of the study in the storage.
+
+    """
+
+    space: Written
+    goals: Goals | Written
+    _: KW_ONLY
+    seed: int | None = None
+    rules: Sequence[str] | Objection = ()
+    default: Mapping[str, Scalar] | None = None
+    first: Sequence[Mapping[str, Scalar]] = ()
+    sampler: SamplerKind = "serving"
+    startup_trials: int = 6
+    storage: str | None = None
+    name: str = "search"
+
+    def __post_init__(self) -> None:
+        """Read what was given, and begin or go on."""
+        self._space = _SPACE.validate_python(self.space)
+        self._goals = _GOALS.validate_python(self.goals)
+        self._objection = self.rules if callable(self.rules) else _against(self.rules)
+        self._default = None if self.default is None else written_in(self._space, self.default)
+        self._first = [params_of(self._space, written_in(self._space, each)) for each in self.first]
+        self._problem = Problem(
+            space=self._space,
+            sampler=Sampler(kind=self.sampler, seed=self.seed, startup_trials=self.startup_trials),
+            ahead=(self._default is not None) + len(self._first),
+            default=self._default or {},
+        )
+        self._lock = Lock()
+        self._study = _study(self.storage, self.name, self._goals)
+
+    def ask(self) -> Suggestion:
+        """The next configuration to try."""
+        with self._lock:
+            number = len(self._study.get_trials(deepcopy=False))
+            ahead = number - (self._default is not None)
+            if self._default is not None and number == 0:
+                return Suggestion(self._study.ask().number, self._default)
+            if ahead < len(self._first):
+                self._study.sampler = Repeated(self._first[ahead])
+                trial = self._study.ask()
+                params = suggest(named_in(self._space, self._first[ahead]), trial)
+            else:
+                self._study.sampler = make_sampler(self._problem, number, self._objection)
+                trial = self._study.ask()
+                params = suggest(self._space, trial)
+            return Suggestion(trial.number, {**params.flags, **params.env})
+
+    def tell(self, number: int, result: Mapping[str, float] | Sequence[Measurement] | Cause) -> None:
+        """Say what came of a suggestion: its metrics, its measurements load by load, or why there are none.
+
+        A cause that is the configuration's fault teaches the sampler; after any other one the configuration counts as
+        not tried. Raises ConflictError where it was told before, NotFoundError for a number that was never suggested,
+        and ValueError where a metric of the goals is missing, or is no finite number.
+        """
+        with self._lock:
+            trial = self._asked(number)
+            if isinstance(result, Cause):
+                self._fail(trial, result)
+                return
+            scored = score(self._goals, _measurements(result, self._wanted()))
+            self._keep(trial, scored.constraints)
+            self._study.tell(trial, list(scored.values))
+
+    def best(self) -> Sequence[Found]:
+        """What keeps every constraint and is beaten by nothing: one configuration, a front, or none at all."""
+        trials = self._study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+        feasible = [each for each in trials if all(excess <= 0 for excess in each.constraints.values())]
+        signs = [-1.0 if each.direction == "maximize" else 1.0 for each in self._goals.objectives]
+        costs = {each.number: tuple(s * v for s, v in zip(signs, each.values, strict=True)) for each in feasible}
+        front = [each for each in feasible if not any(_beats(other, costs[each.number]) for other in costs.values())]
+        one = front if len(signs) > 1 else front[:1]
+        return [Found(each.number, self._params(each), tuple(each.values)) for each in one]
+
+    def _params(self, trial: FrozenTrial) -> Mapping[str, Scalar]:
+        return self._default if self._default is not None and trial.number == 0 else trial.params
+
+    def _asked(self, number: int) -> Trial:
+        trials = self._study.get_trials(deepcopy=False)
+        found = next((each for each in trials if each.number == number), None)
+        if found is None:
+            raise NotFoundError(f"no configuration with the number {number} was suggested; there are {len(trials)}")
+        if found.state.is_finished():
+            raise ConflictError(f"what came of number {number} was told before")
+        return Trial(self._study, found._trial_id)  # noqa: SLF001  Optuna has no public way from a number to a live trial
+
+    def _fail(self, trial: Trial, cause: Cause) -> None:
+        if cause.blame is Blame.CONFIGURATION:
+            self._keep(trial, all_violated(self._goals))
+        state = TrialState.PRUNED if cause.blame is Blame.CONFIGURATION else TrialState.FAIL
+        trial.set_user_attr("cause", cause.value)
+        self._study.tell(trial, state=state)
+
+    def _keep(self, trial: Trial, constraints: Mapping[str, float]) -> None:
+        for name, excess in constraints.items():
+            trial.set_constraint(name, excess)
+
+    def _wanted(self) -> Sequence[str]:
+        objectives = [objective.metric for objective in self._goals.objectives]
+        return objectives + [constraint.metric for constraint in self._goals.constraints]
+
+
+def _study(storage: str | None, name: str, goals: Goals) -> optuna.Study:
+    """Optuna formats the URL that it is given, so braces in it are doubled."""
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    kept = None if storage is None else RDBStorage(storage.replace("{", "{{").replace("}", "}}"))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        return optuna.create_study(
+            storage=kept,
+            study_name=name,
+            directions=[objective.direction for objective in goals.objectives],
+            load_if_exists=True,
+        )
+
+
+def _against(rules: Iterable[str]) -> Objection:
+    read = tuple(_RULE.validate_python({"forbid": each}) for each in rules)
+    return first_of(forbidden(read)) if read else NOTHING_KNOWN
+
+
+def _measurements(result: Mapping[str, float] | Sequence[Measurement], wanted: Iterable[str]) -> Sequence[Measurement]:
+    if isinstance(result, Mapping):
+        result = [Measurement(load=Load(kind=LoadKind.CONCURRENCY, value=1), metrics=result)]
+    for each in result:
+        for name in wanted:
+            if not math.isfinite(each.metrics.get(name, math.nan)):
+                raise ValueError(f"{name} is {each.metrics.get(name, 'missing')}; the goals need a finite number")
+    return result
+
+
+def _beats(one: Sequence[float], other: Sequence[float]) -> bool:
+    """Whether costs are nowhere more, and somewhere less."""
+    return all(a <= b for a, b in zip(one, other, strict=True)) and tuple(one) != tuple(other)

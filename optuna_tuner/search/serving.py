@@ -1,0 +1,141 @@
+"""The sampler for servers' flags: few trials, each minutes long, many of which fail."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from random import Random
+
+import numpy as np
+from optuna.distributions import BaseDistribution
+from optuna.study import Study
+from optuna.trial import FrozenTrial
+
+from optuna_tuner.search.candidates import Candidates, Key, key_of
+from optuna_tuner.search.encoding import Configuration, Encoding, Vector
+from optuna_tuner.search.evidence import Evidence, evidence_of, pending
+from optuna_tuner.search.objection import Objection
+from optuna_tuner.search.one_by_one import OneByOne
+from optuna_tuner.search.repair import repaired
+from optuna_tuner.spec.space import Parameter, params_of
+from optuna_tuner.store.records import Choice
+from optuna_tuner.values import Scalar
+
+AROUND = 5  # of the best are looked at with their neighbours
+CLIMBS = 3  # times
+EXAMINED = 256  # candidates that are asked about, best first, until one has nothing against it
+REASONS = 5  # kept of what was passed over, each once
+LEAST = 3  # configurations that ran, before they are believed
+
+Worth = Callable[[Sequence[Configuration]], Vector]
+
+
+class Serving(OneByOne):
+    """Gives each trial the configuration that is worth most by what is known, and none twice.
+
+    The first ones spread over the space, away from each other and from what failed.
+    """
+
+    def __init__(
+        self,
+        space: Mapping[str, Parameter],
+        *,
+        spread: int,
+        seed: int | None = None,
+        objection: Objection,
+        default: Configuration,
+    ) -> None:
+        """`spread` is the number of the first trial that is not for spreading out."""
+        self._space, self._spread, self._objection, self._default = space, spread, objection, default
+        self._encoding = Encoding(space)
+        self._rng = np.random.default_rng(seed)
+        self._chosen: Configuration = {}
+        self.choice = Choice()
+
+    def before_trial(self, study: Study, trial: FrozenTrial) -> None:  # noqa: ARG002  Optuna's signature
+        """Forget what was chosen for another trial."""
+        self._chosen = {}
+
+    def sample_independent(
+        self,
+        study: Study,
+        trial: FrozenTrial,
+        param_name: str,
+        param_distribution: BaseDistribution,  # noqa: ARG002  Optuna's signature
+    ) -> Scalar:
+        """One value of the configuration, which is chosen when the first one is asked for."""
+        if param_name not in self._chosen:
+            given = {**trial.system_attrs.get("fixed_params", {}), **trial.params}
+            self._chosen = self._choose(study, trial.number, given)
+        return self._chosen[param_name]
+
+    def _choose(self, study: Study, number: int, given: Configuration) -> Configuration:
+        evidence = evidence_of(study, self._space, self._default)
+        others = pending(study, self._space, number)
+        candidates = Candidates(self._space, given, Random(int(self._rng.integers(2**31))))  # noqa: S311  no secret
+        worth = self._worth(evidence, others, learning=number >= self._spread)
+        tried = {key_of(each.configuration) for each in evidence} | {key_of(each) for each in others}
+        return self._allowed(_ranked(worth, candidates, tried, _best(evidence)) or [candidates.at_random()], given)
+
+    def _worth(self, evidence: Sequence[Evidence], others: Sequence[Configuration], *, learning: bool) -> Worth:
+        """What it is worth to try each of some configurations."""
+        from optuna_tuner.search.belief import Belief  # noqa: PLC0415  scikit-learn takes a second to import
+
+        if not evidence:
+            return lambda configurations: self._rng.random(len(configurations))
+        belief = Belief(self._encoding, evidence, others, self._rng)
+        if learning and sum(each.ran for each in evidence) >= LEAST:
+            return belief.worth
+        known = self._encoding.points([*(each.configuration for each in evidence), *others])
+
+        def apart(configurations: Sequence[Configuration]) -> Vector:
+            points = self._encoding.points(configurations)
+            distance: Vector = ((points[:, None, :] - known[None, :, :]) ** 2).sum(axis=2).min(axis=1)
+            return distance * belief.runs(configurations) ** 2
+
+        return apart
+
+    def _allowed(self, ranked: Sequence[Configuration], given: Configuration) -> Configuration:
+        """The first that nothing speaks against; where there is none, the first one mended, if it can be."""
+        reasons: dict[str, None] = {}
+        for passed_over, one in enumerate(ranked[:EXAMINED]):
+            reason = self._objection(params_of(self._space, one))
+            if reason is None:
+                self.choice = Choice(passed_over=passed_over, objections=tuple(reasons)[:REASONS])
+                return one
+            reasons[reason] = None
+        first = ranked[0]
+        move = repaired(self._space, first, given.keys(), self._objection)
+        told = {move.name: (first[move.name], move.value)} if move else {}
+        self.choice = Choice(passed_over=min(EXAMINED, len(ranked)), objections=tuple(reasons)[:REASONS], repaired=told)
+        return {**first, move.name: move.value} if move else first
+
+
+def _ranked(
+    worth: Worth, candidates: Candidates, tried: Collection[Key], best: Sequence[Configuration]
+) -> Sequence[Configuration]:
+    """What was not tried, the worthiest first: candidates from everywhere, and then uphill from the best of them."""
+    found: dict[Key, tuple[float, Configuration]] = {}
+    wave = [*candidates.pool(), *candidates.around(best)]
+    for _ in range(CLIMBS + 1):
+        fresh = {key_of(each): each for each in wave if key_of(each) not in tried and key_of(each) not in found}
+        if not fresh:
+            break
+        values = worth(list(fresh.values()))
+        found |= {key: (float(value), each) for (key, each), value in zip(fresh.items(), values, strict=True)}
+        top = sorted(found.values(), key=_value, reverse=True)[:AROUND]
+        wave = [*candidates.around(each for _, each in top)]
+    return [each for _, each in sorted(found.values(), key=_value, reverse=True)]
+
+
+def _value(ranked: tuple[float, Configuration]) -> float:
+    return ranked[0]
+
+
+def _best(evidence: Iterable[Evidence]) -> Sequence[Configuration]:
+    """The feasible ones first, then those that break least; by the first objective."""
+
+    def rank(each: Evidence) -> tuple[float, float]:
+        excess = sum(max(0.0, excess) for excess in each.excesses.values())
+        return excess, -(each.values or (0.0,))[0]
+
+    return [each.configuration for each in sorted((each for each in evidence if each.ran), key=rank)[:AROUND]]
