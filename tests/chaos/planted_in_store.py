@@ -149,7 +149,7 @@ STORE = (
         "a study that is exhausted under those who claim",
         "a study is declared exhausted when nobody runs",
         ("store/studies.py", "    study_of(connection, study_id, lock=True)  # nobody claims meanwhile\n", ""),
-        f"{FENCES}test_nobody_claims_while_a_study_is_declared_exhausted[postgresql]",
+        f"{FENCES}test_a_study_is_not_declared_exhausted_while_somebody_claims[postgresql]",
     ),
     bug(
         "a claim that forgets what it gave",

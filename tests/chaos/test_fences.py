@@ -17,6 +17,7 @@ from optuna_tuner.store.ids import new_id
 from optuna_tuner.store.records import (
     AttemptRecord,
     AttemptState,
+    Desired,
     EventKind,
     Outcome,
     ResourceState,
@@ -318,6 +319,21 @@ def test_nobody_claims_while_a_study_is_declared_exhausted(first: Store, second:
     )
     record = first.studies.by_id(study.id)
     assert (late, record.reserved, record.budget, record.ended_because) == (None, 1, 1, "all was measured")
+
+
+def test_a_study_is_not_declared_exhausted_while_somebody_claims(
+    first: Store, second: Store, study: StudyRecord
+) -> None:
+    attempt, worker_id = claimed(first, study)
+    assert first.attempts.end(attempt.id, worker_id, DONE, retry=False)
+    found, _ = overtaken(
+        first,
+        lambda: first.attempts.claim(study.id, worker_id, baseline=False),
+        lambda: second.studies.exhaust(study.id, "all was measured"),
+    )
+    record = first.studies.by_id(study.id)
+    assert found is not None
+    assert (record.desired, record.budget, record.ended_because) == (Desired.RUN, BUDGET, None)
 
 
 def test_a_commit_that_never_came_is_repeated(first: Store, study: StudyRecord) -> None:
