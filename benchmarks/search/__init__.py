@@ -1,0 +1,1 @@
+"""Landscapes, and what is played on them."""
