@@ -14,10 +14,11 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from search.landscape import Landscape, Truth, configurations
+from search.landscape import Landscape, Truth
 from search.landscapes import OWN
 from search.tabulated import TABLES, tabulated
 
+from optuna_tuner.search.grid import configurations
 from optuna_tuner.values import Cause
 
 HEAD = (

@@ -131,23 +131,6 @@ def noisy(truth: Truth, noise: Noise, rng: np.random.Generator) -> Truth:
     )
 
 
-def configurations(space: Mapping[str, Parameter]) -> Iterator[dict[str, Scalar]]:
-    """Every configuration of a space, the first parameter changing slowest."""
-    yield from _with(tuple(space.items()), {})
-
-
-def _with(rest: tuple[tuple[str, Parameter], ...], chosen: dict[str, Scalar]) -> Iterator[dict[str, Scalar]]:
-    if not rest:
-        yield chosen
-        return
-    (name, parameter), *others = rest
-    if not parameter.applies(chosen):
-        yield from _with(tuple(others), chosen)
-        return
-    for value in parameter.values():
-        yield from _with(tuple(others), {**chosen, name: value})
-
-
 def best(truths: Iterator[Truth], *, maximize: bool) -> float:
     """The best objective among the feasible. Raises ValueError where there is none."""
     found = [truth.objective for truth in truths if truth.feasible and truth.objective is not None]

@@ -7,12 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from search.landscape import Configuration, Landscape
-from search.simulated import Goal, Simulated
-
 from optuna_tuner.spec.space import Choice, Parameter, Switch
 from optuna_tuner.testing.simulation.traffic import Traffic
 from optuna_tuner.values import Json, LoadKind, Scalar
+from search.landscape import Configuration, Landscape
+from search.simulated import Goal, Simulated
 
 QWEN_32B: Mapping[str, Json] = {
     "model_type": "qwen2",
@@ -62,6 +61,13 @@ LLAMA_8B: Mapping[str, Json] = {
     "max_position_embeddings": 131072,
     "tie_word_embeddings": False,
     "torch_dtype": "bfloat16",
+}
+LLAMA_70B: Mapping[str, Json] = {
+    **LLAMA_8B,
+    "hidden_size": 8192,
+    "intermediate_size": 28672,
+    "num_attention_heads": 64,
+    "num_hidden_layers": 80,
 }
 DEEPSEEK_V3: Mapping[str, Json] = {
     "model_type": "deepseek_v3",

@@ -8,12 +8,12 @@ from functools import cached_property
 from math import inf, log
 
 import numpy as np
-from search.landscape import Configuration, Noise, Truth, best, configurations, noisy
 
 from optuna_tuner.engines.known_values import FACTS
 from optuna_tuner.memory.facts import of
 from optuna_tuner.memory.gpus import Gpu
 from optuna_tuner.memory.model import ModelFacts
+from optuna_tuner.search.grid import configurations
 from optuna_tuner.spec.space import Parameter
 from optuna_tuner.testing.simulation.accelerators import accelerator
 from optuna_tuner.testing.simulation.levels import Level
@@ -21,6 +21,7 @@ from optuna_tuner.testing.simulation.outcome import Outcome, outcome
 from optuna_tuner.testing.simulation.place import Place
 from optuna_tuner.testing.simulation.traffic import Traffic
 from optuna_tuner.values import Json, Model, Scalar, Slot
+from search.landscape import Configuration, Noise, Truth, best, noisy
 
 LENGTH = {"sglang": "context_length", "vllm": "max_model_len"}
 

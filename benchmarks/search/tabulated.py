@@ -17,17 +17,36 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from search.landscape import Configuration, Noise, Truth, noisy
 
-from optuna_tuner.memory.gpus import Gpu
+from optuna_tuner.memory.facts import of
+from optuna_tuner.memory.gpus import Gpu, gpu
 from optuna_tuner.memory.model import ModelFacts
 from optuna_tuner.spec.space import Choice, Parameter
-from optuna_tuner.values import Cause, Model, Scalar, Slot
+from optuna_tuner.values import Cause, Json, Model, Scalar, Slot
+from search.landscape import Configuration, Noise, Truth, noisy
+from search.landscapes import LLAMA_8B, LLAMA_70B
 
 TABLES = Path(__file__).parents[3] / "shared" / "data" / "landscapes"  # beside the checkout, where there are some
 CAUSES = {2: Cause.OUT_OF_MEMORY_POOL, 3: Cause.BAD_COMBINATION}
-# What the tables do not say of their engine, and rules would have to be asked about: the machine in the table's text.
-GPUS = {"vllm_h100_llama70b_chat": 8, "vllm_l40s_llama8b_rate": 4}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Serves:
+    """What rules and the memory model are asked about, and tables have in their text alone.
+
+    `max_model_len` is what the refused combinations imply: without chunked prefill a step must hold a whole prompt.
+    """
+
+    config: Mapping[str, Json]
+    gpu_name: str
+    gpus: int
+    max_model_len: int
+
+
+SERVES = {
+    "vllm_h100_llama70b_chat": Serves(config=LLAMA_70B, gpu_name="H100", gpus=8, max_model_len=8192),
+    "vllm_l40s_llama8b_rate": Serves(config=LLAMA_8B, gpu_name="L40S", gpus=4, max_model_len=16384),
+}
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -40,8 +59,6 @@ class Tabulated:
     engine: str = "vllm"
     version: str = "0.24.0"
     maximize: bool = True
-    facts: ModelFacts | None = None
-    gpu: Gpu | None = None
 
     @property
     def about(self) -> str:
@@ -70,18 +87,32 @@ class Tabulated:
 
     @property
     def fixed(self) -> Configuration:
-        """Nothing is told of other flags."""
-        return {}
+        """The longest request, where it is known."""
+        return {"max_model_len": self._serves.max_model_len} if self._serves else {}
+
+    @property
+    def _serves(self) -> Serves | None:
+        return SERVES.get(self.name)
+
+    @cached_property
+    def facts(self) -> ModelFacts | None:
+        """Of the model, where it is known."""
+        return of(self._serves.config) if self._serves else None
+
+    @property
+    def gpu(self) -> Gpu | None:
+        """One of the machine, where it is known."""
+        return gpu(self._serves.gpu_name) if self._serves else None
 
     @property
     def model(self) -> Model:
-        """Nothing is told of the model but its name."""
+        """Its name; its files are nowhere."""
         return Model(name=self.name, path=self.name, tokenizer=self.name)
 
     @property
     def slot(self) -> Slot:
-        """The machine that the text names; without GPUs where it is not known."""
-        count = GPUS.get(self.name, 0)
+        """The machine's GPUs; none where it is not known."""
+        count = self._serves.gpus if self._serves else 0
         return Slot(name="slot-0", host="tabulated", gpus=tuple(f"GPU-{number}" for number in range(count)))
 
     @property

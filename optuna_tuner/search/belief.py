@@ -27,7 +27,9 @@ TYPICAL_LENGTH = 1.0  # of a coordinate, before anything was seen: as long as it
 SPREAD_OF_LENGTHS = 3.0  # standard deviation of their logarithm
 CLIMBS = 25  # iterations: more change the hyperparameters, and not what is asked next
 FAR = 2.0  # a constraint's logarithm is cut here: how badly it is broken beyond e squared teaches nothing
-WORTHWHILE = 0.02  # an improvement by less, as a share, is not looked for: it would drown in the noise
+NOISE = 0.02  # of one measurement: where no more is left to learn than that, nothing is (Huang et al. 2006)
+LIKELY = 0.5  # what rather fails than runs counts even less than its chance: failures cost minutes, and teach little
+WORTHWHILE = 0.01  # an improvement by less, as a share, is not looked for: it would drown in the noise
 SMALLEST = 1e-6  # of a standard deviation, to divide by
 AUGMENTATION = 0.05  # of the Chebyshev scalarization, as in ParEGO (Knowles 2006)
 
@@ -61,7 +63,8 @@ class Belief:
         Where nothing holds yet, that probability alone. At least one configuration must have run.
         """
         points = self._encoding.points(configurations)
-        holds: Vector = self.runs(configurations)
+        runs = self.runs(configurations)
+        holds: Vector = runs * np.minimum(1.0, runs / LIKELY)
         for process in self._constraints:
             mean, deviation = process.predict(points, return_std=True)
             holds = holds * norm.cdf(-mean / np.maximum(deviation, SMALLEST))
@@ -69,7 +72,7 @@ class Belief:
             return holds
         mean, deviation = self._objective.predict(points, return_std=True)
         lead = (mean - self._best - WORTHWHILE) / np.maximum(deviation, SMALLEST)
-        gain: Vector = deviation * (lead * norm.cdf(lead) + norm.pdf(lead))
+        gain: Vector = deviation * (lead * norm.cdf(lead) + norm.pdf(lead)) * (1 - NOISE / np.hypot(deviation, NOISE))
         return gain * holds
 
     @cached_property
@@ -107,10 +110,8 @@ class Belief:
         scaled = np.column_stack([_logarithm(column) for column in values.T])
         if scaled.shape[1] == 1:
             return scaled[:, 0]
-        low, high = scaled.min(axis=0), scaled.max(axis=0)
-        share = (scaled - low) / np.maximum(high - low, 1e-12)
-        weighted = share * self._rng.dirichlet(np.ones(scaled.shape[1]))
-        scalar: Vector = weighted.min(axis=1) + AUGMENTATION * weighted.sum(axis=1)
+        behind = (scaled - scaled.max(axis=0)) * self._rng.dirichlet(np.ones(scaled.shape[1]))
+        scalar: Vector = behind.min(axis=1) + AUGMENTATION * behind.sum(axis=1)
         return scalar
 
     def _process(self, targets: Vector) -> GaussianProcessRegressor:
@@ -157,12 +158,12 @@ def _climb(loss: Callable[..., tuple[float, Vector]], start: Vector, bounds: Mat
 
 
 def _logarithm(values: Vector) -> Vector:
-    """Of positive numbers, or of numbers that are all negative since less is better; others stay as they are."""
+    """Of positive numbers, or of all negative ones, where less was better; of others, shares of their range."""
     if (values > 0).all():
         return np.log(values)
     if (values < 0).all():
         return -np.log(-values)
-    return values
+    return values / (np.ptp(values) or 1.0)
 
 
 def _bounded(excesses: Vector) -> Vector:

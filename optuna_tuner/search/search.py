@@ -79,7 +79,7 @@ class Search:
     default: Mapping[str, Scalar] | None = None
     first: Sequence[Mapping[str, Scalar]] = ()
     sampler: SamplerKind = "serving"
-    startup_trials: int = 6
+    startup_trials: int = 4
     storage: str | None = None
     name: str = "search"
 

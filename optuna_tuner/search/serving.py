@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from random import Random
 
 import numpy as np
@@ -10,23 +10,21 @@ from optuna.distributions import BaseDistribution
 from optuna.study import Study
 from optuna.trial import FrozenTrial
 
-from optuna_tuner.search.candidates import Candidates, Key, key_of
+from optuna_tuner.search.candidates import Candidates, key_of
 from optuna_tuner.search.encoding import Configuration, Encoding, Vector
 from optuna_tuner.search.evidence import Evidence, evidence_of, pending
 from optuna_tuner.search.objection import Objection
 from optuna_tuner.search.one_by_one import OneByOne
 from optuna_tuner.search.repair import repaired
+from optuna_tuner.search.shortlist import Shortlist, Worth
 from optuna_tuner.spec.space import Parameter, params_of
 from optuna_tuner.store.records import Choice
 from optuna_tuner.values import Scalar
 
 AROUND = 5  # of the best are looked at with their neighbours
 CLIMBS = 3  # times
-EXAMINED = 256  # candidates that are asked about, best first, until one has nothing against it
 REASONS = 5  # kept of what was passed over, each once
 LEAST = 3  # configurations that ran, before they are believed
-
-Worth = Callable[[Sequence[Configuration]], Vector]
 
 
 class Serving(OneByOne):
@@ -72,9 +70,28 @@ class Serving(OneByOne):
         evidence = evidence_of(study, self._space, self._default)
         others = pending(study, self._space, number)
         candidates = Candidates(self._space, given, Random(int(self._rng.integers(2**31))))  # noqa: S311  no secret
-        worth = self._worth(evidence, others, learning=number >= self._spread)
         tried = {key_of(each.configuration) for each in evidence} | {key_of(each) for each in others}
-        return self._allowed(_ranked(worth, candidates, tried, _best(evidence)) or [candidates.at_random()], given)
+        worth = self._worth(evidence, others, learning=number >= self._spread)
+        shortlist = Shortlist(worth, self._against, tried)
+        shortlist.add([*candidates.pool(), *candidates.around(_best(evidence))])
+        for _ in range(CLIMBS):
+            shortlist.add(candidates.around(shortlist.top(AROUND)))
+        return self._told(shortlist, candidates, given)
+
+    def _against(self, configuration: Configuration) -> str | None:
+        return self._objection(params_of(self._space, configuration))
+
+    def _told(self, shortlist: Shortlist, candidates: Candidates, given: Configuration) -> Configuration:
+        """The worthiest that nothing speaks against; where there is none, any one, mended if it can be."""
+        best = next(iter(shortlist.top(1)), None)
+        one = best or candidates.at_random()
+        move = None if best else repaired(self._space, one, given.keys(), self._objection)
+        self.choice = Choice(
+            passed_over=len(shortlist.refused),
+            objections=tuple(dict.fromkeys(shortlist.refused.values()))[:REASONS],
+            repaired={move.name: (one[move.name], move.value)} if move else {},
+        )
+        return {**one, move.name: move.value} if move else one
 
     def _worth(self, evidence: Sequence[Evidence], others: Sequence[Configuration], *, learning: bool) -> Worth:
         """What it is worth to try each of some configurations."""
@@ -93,42 +110,6 @@ class Serving(OneByOne):
             return distance * belief.runs(configurations) ** 2
 
         return apart
-
-    def _allowed(self, ranked: Sequence[Configuration], given: Configuration) -> Configuration:
-        """The first that nothing speaks against; where there is none, the first one mended, if it can be."""
-        reasons: dict[str, None] = {}
-        for passed_over, one in enumerate(ranked[:EXAMINED]):
-            reason = self._objection(params_of(self._space, one))
-            if reason is None:
-                self.choice = Choice(passed_over=passed_over, objections=tuple(reasons)[:REASONS])
-                return one
-            reasons[reason] = None
-        first = ranked[0]
-        move = repaired(self._space, first, given.keys(), self._objection)
-        told = {move.name: (first[move.name], move.value)} if move else {}
-        self.choice = Choice(passed_over=min(EXAMINED, len(ranked)), objections=tuple(reasons)[:REASONS], repaired=told)
-        return {**first, move.name: move.value} if move else first
-
-
-def _ranked(
-    worth: Worth, candidates: Candidates, tried: Collection[Key], best: Sequence[Configuration]
-) -> Sequence[Configuration]:
-    """What was not tried, the worthiest first: candidates from everywhere, and then uphill from the best of them."""
-    found: dict[Key, tuple[float, Configuration]] = {}
-    wave = [*candidates.pool(), *candidates.around(best)]
-    for _ in range(CLIMBS + 1):
-        fresh = {key_of(each): each for each in wave if key_of(each) not in tried and key_of(each) not in found}
-        if not fresh:
-            break
-        values = worth(list(fresh.values()))
-        found |= {key: (float(value), each) for (key, each), value in zip(fresh.items(), values, strict=True)}
-        top = sorted(found.values(), key=_value, reverse=True)[:AROUND]
-        wave = [*candidates.around(each for _, each in top)]
-    return [each for _, each in sorted(found.values(), key=_value, reverse=True)]
-
-
-def _value(ranked: tuple[float, Configuration]) -> float:
-    return ranked[0]
 
 
 def _best(evidence: Iterable[Evidence]) -> Sequence[Configuration]:

@@ -62,7 +62,7 @@ class Sampler(BaseModel):
         default=None, ge=0, le=2**32 - 1, description="One worker with the same seed and scores asks the same again."
     )
     startup_trials: int = Field(
-        default=6, ge=1, le=LARGEST, description="Trials that spread over the space before the sampler begins to learn."
+        default=4, ge=1, le=LARGEST, description="Trials that spread over the space before the sampler begins to learn."
     )
     measure_again: bool = Field(
         default=False,

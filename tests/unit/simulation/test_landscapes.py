@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from search.landscape import Configuration, Landscape, Noise, Truth, configurations, noisy
+from search.landscape import Configuration, Landscape, Noise, Truth, noisy
 from search.landscapes import OWN, sglang_experts
 from search.simulated import Simulated
 from search.tabulated import tabulated
@@ -21,6 +21,7 @@ from optuna_tuner.contracts import Engine
 from optuna_tuner.engines.sglang import Sglang
 from optuna_tuner.engines.vllm import Vllm
 from optuna_tuner.memory.certainty import refusal
+from optuna_tuner.search.grid import configurations
 from optuna_tuner.values import Cause, Params
 
 ENGINES: Mapping[str, type[Engine]] = {"sglang": Sglang, "vllm": Vllm}

@@ -1,0 +1,89 @@
+"""The sampler `serving`, on Optuna's side."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import optuna
+import pytest
+from optuna.study import StudyDirection
+
+from optuna_tuner.search.objection import NOTHING_KNOWN, Objection
+from optuna_tuner.search.samplers import Problem, make_sampler
+from optuna_tuner.search.serving import Serving
+from optuna_tuner.search.verdict import SERVER_RUNS
+from optuna_tuner.spec.space import Choice, Int, Parameter, Switch, suggest
+from optuna_tuner.spec.study import Sampler
+from optuna_tuner.values import Params
+
+SPACE: dict[str, Parameter] = {
+    "gpus": Choice(type="choice", choices=(1, 2, 4, 8)),
+    "batch": Int(type="int", low=1, high=512, log=True),
+    "eager": Switch(type="switch"),
+}
+
+
+def sampler(number: int, objection: Objection = NOTHING_KNOWN, startup: int = 3) -> Serving:
+    settings = Sampler(kind="serving", seed=1, startup_trials=startup)
+    made = make_sampler(Problem(space=SPACE, sampler=settings), number, objection)
+    assert isinstance(made, Serving)
+    return made
+
+
+def play(study: optuna.Study, trials: int, tell: Callable[[optuna.trial.Trial, Params], object]) -> list[Params]:
+    asked = []
+    for _ in range(trials):
+        study.sampler = sampler(len(study.trials))
+        trial = study.ask()
+        asked.append(suggest(SPACE, trial))
+        tell(trial, asked[-1])
+    return asked
+
+
+def test_it_comes_close_to_a_cliff_from_the_side_on_which_servers_run() -> None:
+    study = optuna.create_study(direction="maximize")
+
+    def tell(trial: optuna.trial.Trial, params: Params) -> None:
+        fails = int(params.flags["gpus"]) * int(params.flags["batch"]) > 256
+        trial.set_constraint(SERVER_RUNS, float(fails))
+        if fails:
+            study.tell(trial, state=optuna.trial.TrialState.PRUNED)
+        else:
+            study.tell(trial, float(params.flags["batch"]))
+
+    play(study, 20, tell)
+    assert max(trial.values[0] for trial in study.trials if trial.values) > 220
+
+
+def test_what_a_user_fixed_stays_and_the_rest_is_chosen_around_it() -> None:
+    study = optuna.create_study(direction="maximize")
+    play(study, 5, lambda trial, params: study.tell(trial, float(params.flags["batch"])))
+    study.enqueue_trial({"gpus": 2, "eager": True})
+    (params,) = play(study, 1, lambda trial, _: study.tell(trial, 1.0))
+    assert (params.flags["gpus"], params.flags["eager"]) == (2, True)
+    assert params.flags["batch"] not in {trial.params["batch"] for trial in study.trials[:5]}
+
+
+def test_where_only_a_corner_is_allowed_it_is_found_and_the_way_is_told() -> None:
+    def corner(params: Params) -> str | None:
+        return None if params.flags["gpus"] == 8 and int(params.flags["batch"]) < 8 else "too large"
+
+    chosen = sampler(0, corner)
+    study = optuna.create_study(sampler=chosen)
+    assert corner(suggest(SPACE, study.ask())) is None
+    assert chosen.choice.objections == ("too large",)
+    assert chosen.choice.passed_over > 10
+
+
+def test_where_everything_is_refused_the_trial_gets_a_configuration_to_be_refused_with() -> None:
+    chosen = sampler(0, lambda _: "no")
+    study = optuna.create_study(sampler=chosen)
+    assert suggest(SPACE, study.ask()).flags.keys() == SPACE.keys()
+    assert (chosen.choice.objections, chosen.choice.repaired) == (("no",), {})
+
+
+@pytest.mark.parametrize(("direction", "sign"), [(StudyDirection.MAXIMIZE, 1), (StudyDirection.MINIMIZE, -1)])
+def test_both_directions_are_learned_from_numbers_of_any_sign(direction: StudyDirection, sign: int) -> None:
+    study = optuna.create_study(direction=direction)
+    play(study, 14, lambda trial, params: study.tell(trial, sign * (float(params.flags["batch"]) - 300)))
+    assert sign * study.best_value > 100
