@@ -1,0 +1,137 @@
+"""The leaderboard of tuners: every method on every landscape, from many seeds, with the same number of trials.
+
+    python benchmarks/leaderboard.py --seeds 20 --trials 30 --jobs 2
+    python benchmarks/leaderboard.py --methods serving "TPE, constraints" --landscapes vllm_dense --parallel 4
+
+Prints one table over all landscapes and one for each, and writes every run and a plot of the regrets to `--out`.
+`--tables` is a folder with tabulated landscapes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import plotly.graph_objects as go
+from search.contest import Run, play, trials_to, within
+from search.known import known_against
+from search.landscape import Landscape
+from search.landscapes import OWN
+from search.methods import METHODS
+from search.tabulated import TABLES, tabulated
+
+HEAD = "| method | landscape | runs | within 5 % | within 2 % | trials to 5 % | failed | regret | CPU s an ask |"
+
+Runs = Mapping[tuple[str, str], Sequence[Run]]  # by method and landscape
+
+
+def main() -> int:
+    """Play, print, write."""
+    arguments = parsed()
+    landscapes = all_landscapes(arguments.tables)
+    names = arguments.landscapes or list(landscapes)
+    cases = [(method, name, seed) for method in arguments.methods for name in names for seed in range(arguments.seeds)]
+    found: dict[tuple[str, str], list[Run]] = {}
+    for name in names:
+        landscapes[name].optimum  # noqa: B018  looked for once, and inherited by all runs
+    os.environ |= {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}  # a run has one core
+    with ProcessPoolExecutor(arguments.jobs, initializer=os.nice, initargs=(5,)) as pool:
+        jobs = [(case, pool.submit(one, *case, arguments)) for case in cases]
+        for done, ((method, name, _), job) in enumerate(jobs, 1):
+            found.setdefault((method, name), []).append(job.result())
+            sys.stderr.write(f"\r{done} of {len(jobs)} runs")
+    sys.stderr.write("\n")
+    print(table(found, arguments.methods, names, arguments.trials))
+    if arguments.out:
+        write(found, arguments.out)
+    return 0
+
+
+def parsed() -> argparse.Namespace:
+    """The arguments."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS), metavar="METHOD")
+    parser.add_argument("--landscapes", nargs="+", metavar="NAME", help="all of them by default")
+    parser.add_argument("--tables", type=Path, default=TABLES, help="a folder with tabulated landscapes")
+    parser.add_argument("--seeds", type=int, default=20)
+    parser.add_argument("--trials", type=int, default=30)
+    parser.add_argument("--parallel", type=int, default=1, help="trials at any time in one run")
+    parser.add_argument("--jobs", type=int, default=1, help="runs at any time")
+    parser.add_argument("--out", type=Path, help="a folder for runs.json and regrets.html")
+    return parser.parse_args()
+
+
+@cache
+def all_landscapes(folder: Path) -> Mapping[str, Landscape]:
+    """By name: our own, and the tabulated ones where they are."""
+    return {each.name: each for each in (*OWN, *tabulated(folder))}
+
+
+def one(method: str, name: str, seed: int, arguments: argparse.Namespace) -> Run:
+    """One run, in a process of its own."""
+    landscape = all_landscapes(arguments.tables)[name]
+    return play(METHODS[method], landscape, known_against(landscape), seed, arguments)
+
+
+def table(found: Runs, methods: Sequence[str], names: Sequence[str], trials: int) -> str:
+    """Markdown: each method over all landscapes, then on each."""
+    lines = [HEAD, f"|{'---|' * HEAD.count('|')}".removesuffix("---|")]
+    for method in methods:
+        pooled = [run for name in names for run in found[method, name]]
+        lines.append(row(method, "all", pooled, trials))
+    lines += [row(method, name, found[method, name], trials) for name in names for method in methods]
+    return "\n".join(lines)
+
+
+def row(method: str, name: str, runs: Sequence[Run], trials: int) -> str:
+    """One line; the interval is that of the share within 5 %, by Wilson, at 95 %."""
+    near, low, high = within(runs, 0.05, trials), *wilson(within(runs, 0.05, trials), len(runs))
+    regrets = [run.regrets[-1] for run in runs]
+    cells = [
+        method,
+        name,
+        str(len(runs)),
+        f"{near:.0%} ({low:.0%} to {high:.0%})",
+        f"{within(runs, 0.02, trials):.0%}",
+        f"{trials_to(runs, 0.05):.0f}",
+        f"{np.mean([run.failed for run in runs]):.1%}",
+        f"{np.mean(regrets):.1%}",
+        f"{np.mean([run.ask_s for run in runs]):.3f}",
+    ]
+    return f"| {' | '.join(cells)} |"
+
+
+def wilson(share: float, count: int) -> tuple[float, float]:
+    """The 95 % confidence interval of a share (Wilson 1927)."""
+    z = 1.96
+    middle, spread = share + z * z / (2 * count), z * np.sqrt(share * (1 - share) / count + z * z / (4 * count**2))
+    return float((middle - spread) / (1 + z * z / count)), float((middle + spread) / (1 + z * z / count))
+
+
+def write(found: Runs, folder: Path) -> None:
+    """Every run, and the median regret after each trial, by landscape."""
+    folder.mkdir(parents=True, exist_ok=True)
+    runs = [
+        {"method": method, "landscape": name, "seed": seed} | asdict(run)
+        for (method, name), each in found.items()
+        for seed, run in enumerate(each)
+    ]
+    (folder / "runs.json").write_text(json.dumps(runs), encoding="utf-8")
+    figure = go.Figure()
+    for (method, name), each in found.items():
+        medians = np.median([run.regrets for run in each], axis=0)
+        figure.add_scatter(y=medians, name=method, legendgroup=name, legendgrouptitle_text=name, mode="lines")
+    figure.update_layout(xaxis_title="trials", yaxis_title="median regret", yaxis_type="log")
+    figure.write_html(folder / "regrets.html", include_plotlyjs="cdn")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

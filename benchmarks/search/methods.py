@@ -1,0 +1,130 @@
+"""The tuners of the contest: ours, Optuna's, and what other tuners of inference servers do with Optuna."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from typing import Literal
+
+import optuna
+from optuna.samplers import BaseSampler
+from optuna.trial import Trial, TrialState
+
+from optuna_tuner import Search
+from optuna_tuner.search.objection import Objection
+from optuna_tuner.search.search import SamplerKind
+from optuna_tuner.spec.space import suggest
+from search.contest import Method, MethodMaker, excesses, metrics
+from search.landscape import Configuration, Landscape, Truth
+
+
+class Ours:
+    """`Search`, as a study uses it: the default first, then what a practitioner would try, rules from the engine."""
+
+    def __init__(self, landscape: Landscape, objection: Objection, seed: int, kind: SamplerKind = "serving") -> None:
+        self._landscape = landscape
+        goals = {
+            "objectives": [{"metric": "objective", "direction": "maximize" if landscape.maximize else "minimize"}],
+            "constraints": [{"metric": name, "at_most": 1.0} for name in landscape.constraint_names],
+        }
+        self._search = Search(
+            landscape.space,
+            goals,
+            seed=seed,
+            rules=objection,
+            default=landscape.default,
+            first=landscape.first,
+            sampler=kind,
+        )
+
+    def ask(self) -> tuple[int, Configuration]:
+        """As the search suggests."""
+        suggestion = self._search.ask()
+        return suggestion.number, suggestion.params
+
+    def tell(self, number: int, seen: Truth) -> None:
+        """Metrics, or the cause."""
+        self._search.tell(number, metrics(self._landscape, seen))
+
+
+class Plain:
+    """Optuna alone, told of failures and broken promises in one of the ways that tuners do.
+
+    `told` is what a trial without a feasible result becomes: "constraints" (PRUNED, with violated constraints), "fail"
+    (FAIL, which Optuna's samplers do not look at), "zero" (a value of 0, the worst there is), or "penalty" (the value
+    times e to the power of minus the violation; 0 for a failure).
+    """
+
+    def __init__(
+        self,
+        landscape: Landscape,
+        sampler: BaseSampler,
+        told: Literal["constraints", "fail", "zero", "penalty"],
+    ) -> None:
+        self._landscape, self._told = landscape, told
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        self._study = optuna.create_study(direction="maximize", sampler=sampler)
+        self._asked: dict[int, Trial] = {}
+
+    def ask(self) -> tuple[int, Configuration]:
+        """As the sampler suggests."""
+        trial = self._study.ask()
+        self._asked[trial.number] = trial
+        params = suggest(self._landscape.space, trial)
+        return trial.number, {**params.flags, **params.env}
+
+    def tell(self, number: int, seen: Truth) -> None:
+        """In the way of this tuner."""
+        trial = self._asked.pop(number)
+        if self._told == "constraints":
+            self._with_constraints(trial, seen)
+        elif seen.cause is not None and self._told == "fail":
+            self._study.tell(trial, state=TrialState.FAIL)
+        else:
+            self._study.tell(trial, self._value(seen))
+
+    def _value(self, seen: Truth) -> float:
+        """Larger is better; of an objective to minimize, its inverse."""
+        if seen.cause is not None or not seen.objective:
+            return 0.0
+        value = seen.objective if self._landscape.maximize else 1 / seen.objective
+        broken = [max(0.0, each) for each in excesses(seen)]
+        if self._told == "penalty":
+            return value * float(2.718281828 ** -sum(broken))
+        return 0.0 if any(broken) else value
+
+    def _with_constraints(self, trial: Trial, seen: Truth) -> None:
+        names = ("server runs", *self._landscape.constraint_names)
+        told = [1.0] * len(names) if seen.cause is not None else [0.0, *excesses(seen)]
+        for name, excess in zip(names, told, strict=True):
+            trial.set_constraint(name, excess)
+        if seen.cause is not None or not seen.objective:
+            self._study.tell(trial, state=TrialState.PRUNED)
+        else:
+            self._study.tell(trial, seen.objective if self._landscape.maximize else 1 / seen.objective)
+
+
+def _ours(kind: SamplerKind) -> MethodMaker:
+    return lambda landscape, objection, seed: Ours(landscape, objection, seed, kind)
+
+
+def _plain(sampler: str, told: Literal["constraints", "fail", "zero", "penalty"]) -> MethodMaker:
+    def make(landscape: Landscape, _objection: Objection, seed: int) -> Method:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            return Plain(landscape, getattr(optuna.samplers, sampler)(seed=seed), told)
+
+    return make
+
+
+METHODS: Mapping[str, MethodMaker] = {
+    "serving": _ours("serving"),
+    "TPE, with rules and first points": _ours("tpe"),
+    "random, with rules and first points": _ours("random"),
+    "TPE, constraints": _plain("TPESampler", "constraints"),
+    "TPE, FAIL on failure": _plain("TPESampler", "fail"),
+    "TPE, 0.0 on failure": _plain("TPESampler", "zero"),
+    "TPE, exponential penalty": _plain("TPESampler", "penalty"),
+    "random": _plain("RandomSampler", "constraints"),
+    "QMC": _plain("QMCSampler", "constraints"),
+}
