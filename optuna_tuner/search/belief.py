@@ -66,12 +66,12 @@ class Belief:
         runs = self.runs(configurations)
         holds: Vector = runs * np.minimum(1.0, runs / LIKELY)
         for process in self._constraints:
-            mean, deviation = process.predict(points, return_std=True)
-            holds = holds * norm.cdf(-mean / np.maximum(deviation, SMALLEST))
+            mean, deviation = _predicted(process, points)
+            holds = holds * norm.cdf(-mean / deviation)
         if self._best is None:
             return holds
-        mean, deviation = self._objective.predict(points, return_std=True)
-        lead = (mean - self._best - WORTHWHILE) / np.maximum(deviation, SMALLEST)
+        mean, deviation = _predicted(self._objective, points)
+        lead = (mean - self._best - WORTHWHILE) / deviation
         gain: Vector = deviation * (lead * norm.cdf(lead) + norm.pdf(lead)) * (1 - NOISE / np.hypot(deviation, NOISE))
         return gain * holds
 
@@ -140,6 +140,14 @@ def _fitted(
         warnings.simplefilter("ignore", ConvergenceWarning)  # a length at its bound: the parameter does not matter
         process.fit(points, targets)
     return process
+
+
+def _predicted(process: GaussianProcessRegressor, points: Matrix) -> tuple[Vector, Vector]:
+    """Means and standard deviations; never quite 0, which the second ones may fall below by rounding."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Predicted variances smaller than 0")
+        mean, deviation = process.predict(points, return_std=True)
+    return mean, np.maximum(deviation, SMALLEST)
 
 
 def _climb(loss: Callable[..., tuple[float, Vector]], start: Vector, bounds: Matrix) -> tuple[Vector, float]:

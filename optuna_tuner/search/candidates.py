@@ -60,19 +60,21 @@ class Candidates:
             yield from (each for each in parameter.values() if each != value)
             return
         low, high = _ends(parameter)
-        here = math.log(float(value)) if parameter.log else float(value)
+        inside = float(parameter.nearest(float(value)))
+        here = math.log(inside) if parameter.log else inside
         for step in STEPS:
             for side in (-1, 1):
                 yield _at(parameter, here + side * step * (high - low))
 
     def _completed(self, wanted: Configuration) -> Configuration:
-        """The wanted values where they apply, and drawn ones for the parameters that are still without."""
+        """The wanted values where they apply and fit, and drawn ones for the parameters that are still without."""
         chosen: dict[str, Scalar] = {}
         for name, parameter in self._space.items():
             if name in self._given:
                 chosen[name] = self._given[name]
             elif not parameter.when or parameter.applies(chosen):
-                chosen[name] = wanted[name] if name in wanted else self._drawn(parameter)
+                fits = name in wanted and parameter.takes(wanted[name])
+                chosen[name] = wanted[name] if fits else self._drawn(parameter)
         return chosen
 
     def _drawn(self, parameter: Parameter) -> Scalar:

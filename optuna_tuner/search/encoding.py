@@ -54,7 +54,8 @@ class Encoding:
         return row
 
     def _logarithm(self, configuration: Configuration, name: str) -> float:
-        return math.log(float(configuration[name])) if name in configuration else 0.0
+        value = float(configuration.get(name, 0))
+        return math.log(value) if value > 0 else 0.0  # an engine's default may be 0, or -1 for "no limit"
 
 
 def is_comparable(parameter: Parameter, value: Scalar) -> bool:
@@ -95,6 +96,7 @@ class _Ranks:
 
 def _place(parameter: Int | Float, value: float) -> float:
     low, high = float(parameter.low), float(parameter.high)
+    value = min(max(value, low), high)
     if parameter.log:
         low, high, value = math.log(low), math.log(high), math.log(value)
     return (value - low) / ((high - low) or 1.0)

@@ -76,12 +76,12 @@ class Serving(OneByOne):
         shortlist.add([*candidates.pool(), *candidates.around(_best(evidence))])
         for _ in range(CLIMBS):
             shortlist.add(candidates.around(shortlist.top(AROUND)))
-        return self._told(shortlist, candidates, given)
+        return self._decided(shortlist, candidates, given)
 
     def _against(self, configuration: Configuration) -> str | None:
         return self._objection(params_of(self._space, configuration))
 
-    def _told(self, shortlist: Shortlist, candidates: Candidates, given: Configuration) -> Configuration:
+    def _decided(self, shortlist: Shortlist, candidates: Candidates, given: Configuration) -> Configuration:
         """The worthiest that nothing speaks against; where there is none, any one, mended if it can be."""
         best = next(iter(shortlist.top(1)), None)
         one = best or candidates.at_random()

@@ -14,7 +14,7 @@ from optuna_tuner.search.serving import Serving
 from optuna_tuner.search.verdict import SERVER_RUNS
 from optuna_tuner.spec.space import Choice, Int, Parameter, Switch, suggest
 from optuna_tuner.spec.study import Sampler
-from optuna_tuner.values import Params
+from optuna_tuner.values import Params, Scalar
 
 SPACE: dict[str, Parameter] = {
     "gpus": Choice(type="choice", choices=(1, 2, 4, 8)),
@@ -87,3 +87,21 @@ def test_both_directions_are_learned_from_numbers_of_any_sign(direction: StudyDi
     study = optuna.create_study(direction=direction)
     play(study, 14, lambda trial, params: study.tell(trial, sign * (float(params.flags["batch"]) - 300)))
     assert sign * study.best_value > 100
+
+
+def test_a_default_outside_the_space_still_has_its_place() -> None:
+    """Engines have 0 or -1 for "no limit", and defaults that nobody listed."""
+    space: dict[str, Parameter] = {
+        "limit": Int(type="int", low=8, high=64, log=True),
+        "chunk": Choice(type="choice", choices=(512, 2048)),
+        "backend": Choice(type="choice", choices=("a", "b")),
+    }
+    default: dict[str, Scalar] = {"limit": 0, "chunk": -1, "backend": "c"}
+    study = optuna.create_study(direction="maximize")
+    study.tell(study.ask(), 5.0)
+    for number in range(1, 9):
+        settings = Sampler(kind="serving", seed=1, startup_trials=2)
+        study.sampler = make_sampler(Problem(space=space, sampler=settings, ahead=1, default=default), number)
+        trial = study.ask()
+        study.tell(trial, float(suggest(space, trial).flags["limit"]))
+    assert len({tuple(trial.params.items()) for trial in study.trials}) == 9
