@@ -21,6 +21,7 @@ from pathlib import Path
 
 import numpy as np
 import plotly.graph_objects as go
+from scipy.stats import bootstrap
 from search.contest import Run, play, trials_to, within
 from search.known import known_against
 from search.landscape import Landscape
@@ -29,6 +30,7 @@ from search.methods import METHODS
 from search.tabulated import TABLES, tabulated
 
 HEAD = "| method | landscape | runs | within 5 % | within 2 % | trials to 5 % | failed | regret | CPU s an ask |"
+HEAD_OF_PAIRS = "| method | regret, more than that of {} (95 %) |"
 
 Runs = Mapping[tuple[str, str], Sequence[Run]]  # by method and landscape
 
@@ -50,6 +52,7 @@ def main() -> int:
             sys.stderr.write(f"\r{done} of {len(jobs)} runs")
     sys.stderr.write("\n")
     print(table(found, arguments.methods, names, arguments.trials))
+    print(pairs(found, arguments.methods, names))
     if arguments.out:
         write(found, arguments.out)
     return 0
@@ -109,11 +112,26 @@ def row(method: str, name: str, runs: Sequence[Run], trials: int) -> str:
     return f"| {' | '.join(cells)} |"
 
 
+def pairs(found: Runs, methods: Sequence[str], names: Sequence[str]) -> str:
+    """Markdown: how much worse each method is than the first one, run by run with the same landscape and seed."""
+    first, *others = methods
+    lines = [HEAD_OF_PAIRS.format(first), "|---|---|"]
+    for method in others:
+        more = [
+            one.regrets[-1] - best.regrets[-1]
+            for name in names
+            for one, best in zip(found[method, name], found[first, name], strict=True)
+        ]
+        low, high = bootstrap((more,), np.mean, rng=np.random.default_rng(0)).confidence_interval
+        lines.append(f"| {method} | {np.mean(more):.1%} ({low:.1%} to {high:.1%}) |")
+    return "\n".join(lines)
+
+
 def wilson(share: float, count: int) -> tuple[float, float]:
     """The 95 % confidence interval of a share (Wilson 1927)."""
     z = 1.96
     middle, spread = share + z * z / (2 * count), z * np.sqrt(share * (1 - share) / count + z * z / (4 * count**2))
-    return float((middle - spread) / (1 + z * z / count)), float((middle + spread) / (1 + z * z / count))
+    return max(0.0, float((middle - spread) / (1 + z * z / count))), float((middle + spread) / (1 + z * z / count))
 
 
 def write(found: Runs, folder: Path) -> None:
