@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from random import Random
+from typing import TYPE_CHECKING
 
 import numpy as np
 from optuna.distributions import BaseDistribution
@@ -20,6 +21,9 @@ from optuna_tuner.search.shortlist import Shortlist, Worth
 from optuna_tuner.spec.space import Parameter, params_of
 from optuna_tuner.store.records import Choice
 from optuna_tuner.values import Scalar
+
+if TYPE_CHECKING:
+    from optuna_tuner.search.belief import Belief
 
 AROUND = 5  # of the best are looked at with their neighbours
 CLIMBS = 3  # times
@@ -95,21 +99,25 @@ class Serving(OneByOne):
 
     def _worth(self, evidence: Sequence[Evidence], others: Sequence[Configuration], *, learning: bool) -> Worth:
         """What it is worth to try each of some configurations."""
-        from optuna_tuner.search.belief import Belief  # noqa: PLC0415  scikit-learn takes a second to import
-
         if not evidence:
             return lambda configurations: self._rng.random(len(configurations))
-        belief = Belief(self._encoding, evidence, others, self._rng)
-        if learning and sum(each.ran for each in evidence) >= LEAST:
-            return belief.worth
+        ran = sum(each.ran for each in evidence)
+        if learning and ran >= LEAST:
+            return self._belief(evidence, others).worth
+        runs = self._belief(evidence, others).runs if ran < len(evidence) else None
         known = self._encoding.points([*(each.configuration for each in evidence), *others])
 
         def apart(configurations: Sequence[Configuration]) -> Vector:
             points = self._encoding.points(configurations)
             distance: Vector = ((points[:, None, :] - known[None, :, :]) ** 2).sum(axis=2).min(axis=1)
-            return distance * belief.runs(configurations) ** 2
+            return distance if runs is None else distance * runs(configurations) ** 2
 
         return apart
+
+    def _belief(self, evidence: Sequence[Evidence], others: Sequence[Configuration]) -> Belief:
+        from optuna_tuner.search.belief import Belief  # noqa: PLC0415  scikit-learn takes a second to import
+
+        return Belief(self._encoding, evidence, others, self._rng)
 
 
 def _best(evidence: Iterable[Evidence]) -> Sequence[Configuration]:
