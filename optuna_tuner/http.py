@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ssl
 from collections.abc import Mapping
 from functools import cache
 from typing import TYPE_CHECKING
@@ -10,6 +9,8 @@ from typing import TYPE_CHECKING
 from optuna_tuner.values import Json
 
 if TYPE_CHECKING:
+    import ssl
+
     import httpx
 
 

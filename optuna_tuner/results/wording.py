@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from optuna_tuner.metrics import METRICS
-from optuna_tuner.store.records import Choice
+
+if TYPE_CHECKING:
+    from optuna_tuner.store.records import Choice
 
 MINUTE_S = 60
 HOUR_S = 3600
