@@ -18,6 +18,7 @@ from optuna_tuner.values import (
     Diagnosis,
     Endpoint,
     Handle,
+    Json,
     Launch,
     Load,
     Measurement,
@@ -118,6 +119,23 @@ class Deployer(Plugin):
     """Starts a launch somewhere. Every method may raise DeployerError; none waits for readiness."""
 
     host_bound: ClassVar[bool] = False  # True: only the host that started a server can see and stop it
+    runs_own_programs: ClassVar[bool] = False  # True: servers are programs that are installed on the worker's host
+
+    def misfits(self, study: Mapping[str, Json]) -> Iterator[tuple[tuple[str | int, ...], str]]:
+        """What a study file says outside of `deployer` that this deployer cannot do: the path of the value, and why.
+
+        Pure. `study` is the file as it was read: any piece of it may be missing or of another type, which is told by
+        others. Nothing by default.
+        """
+        del study
+        yield from ()
+
+    def prepare(self, launch: Launch) -> None:
+        """Get ready what every launch of a study needs and what takes its time, such as an image; once, before all.
+
+        Raises EnvironmentFaultError, which says what is missing and how to get it. Nothing by default.
+        """
+        del launch
 
     @abstractmethod
     def render(self, launch: Launch, name: str, labels: Mapping[str, str], slot: Slot) -> Request:

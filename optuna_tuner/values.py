@@ -200,11 +200,15 @@ class Handle:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class State:
-    """What a deployer saw when it looked. `exit_code` only where the system tells one."""
+    """What a deployer saw when it looked. `exit_code` only where the system tells one.
+
+    `diagnosis` only where the deployer itself knows why a server ended; it goes before what the log says.
+    """
 
     status: Status
     exit_code: int | None = None
     detail: str = ""
+    diagnosis: Diagnosis | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

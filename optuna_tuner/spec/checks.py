@@ -36,6 +36,8 @@ def check(draft: Draft, plugins: Plugins) -> Iterator[Fault]:
         yield from (
             draft.tree.fault(each.path, each.message, at_key=each.at_key) for each in findings(draft, catalogue)
         )
+    if plugins.deployer is not None and isinstance(draft.tree.value, dict):
+        yield from (draft.tree.fault(path, message) for path, message in plugins.deployer.misfits(draft.tree.value))
     if plugins.benchmark is not None:
         yield from _check_metrics(draft, plugins.benchmark, draft.parts["benchmark"].kind)
     yield from _check_goals(draft)

@@ -8,7 +8,7 @@ from typing import cast
 
 from pydantic import ValidationError
 
-from optuna_tuner.contracts import Benchmark, Engine, Kinds, Plugin
+from optuna_tuner.contracts import Benchmark, Deployer, Engine, Kinds, Plugin
 from optuna_tuner.errors import Fault, UnknownPluginError
 from optuna_tuner.spec.draft import Draft
 from optuna_tuner.spec.faults import faults_of, show
@@ -30,6 +30,11 @@ class Plugins:
     def engine(self) -> Engine | None:
         """The engine, to ask for the true names of flags."""
         return cast("Engine | None", self.made.get("engine"))
+
+    @property
+    def deployer(self) -> Deployer | None:
+        """The deployer, to ask what it cannot do."""
+        return cast("Deployer | None", self.made.get("deployer"))
 
     @property
     def benchmark(self) -> Benchmark | None:

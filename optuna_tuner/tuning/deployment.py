@@ -216,7 +216,7 @@ def raise_if_ended(setting: Setting, handle: Handle) -> None:
 
 def _raise_exit(setting: Setting, handle: Handle, state: State) -> None:
     log = setting.parts.deployer.log(handle)
-    diagnosis = setting.parts.engine.diagnose(log, state.exit_code)
+    diagnosis = state.diagnosis or setting.parts.engine.diagnose(log, state.exit_code)
     kind = DeployerError if diagnosis.cause.blame is Blame.MACHINE else ServerCrashedError
     raise kind(
         f"the server ended with exit code {state.exit_code}", diagnosis=diagnosis, log_tail=log[-LOG_TAIL_CHARACTERS:]

@@ -28,6 +28,7 @@ def demand(spec: StudySpec, kinds: Kinds, slot: Slot) -> None:
     if unset:
         raise EnvironmentFaultError(f"secrets are to be read from variables that are not set: {', '.join(unset)}")
     _demand_version(spec, kinds, parts, launch)
+    parts.deployer.prepare(launch)
 
 
 def installed_version(program: str, project: str) -> str | None:
@@ -46,7 +47,7 @@ def installed_version(program: str, project: str) -> str | None:
 
 def _demand_version(spec: StudySpec, kinds: Kinds, parts: Parts, launch: Launch) -> None:
     """The flags must be those of the version that will run: the one that the study names, else the one that is here."""
-    here = installed_version(launch.argv[0], spec.engine.kind) if parts.deployer.host_bound else None
+    here = installed_version(launch.argv[0], spec.engine.kind) if parts.deployer.runs_own_programs else None
     if here is None:
         return
     stated = spec.engine.options.get("version")

@@ -12,7 +12,7 @@ import pytest
 from pydantic import BaseModel
 
 from optuna_tuner.contracts import Benchmark, Deployer, Engine
-from optuna_tuner.errors import BenchmarkError, DeployerError, StoreError
+from optuna_tuner.errors import BenchmarkError, DeployerError, ServerCrashedError, StoreError, TrialError
 from optuna_tuner.spec.study import StudySpec
 from optuna_tuner.store.attempts import Attempts
 from optuna_tuner.store.records import ResourceState, StudyRecord, WorkerRecord
@@ -21,7 +21,20 @@ from optuna_tuner.tuning import deployment
 from optuna_tuner.tuning.deployment import Server, deployed, watched
 from optuna_tuner.tuning.journal import Journal
 from optuna_tuner.tuning.setting import Parts, Setting
-from optuna_tuner.values import Endpoint, Handle, Launch, Load, Measurement, Model, Request, Slot, State, Status
+from optuna_tuner.values import (
+    Cause,
+    Diagnosis,
+    Endpoint,
+    Handle,
+    Launch,
+    Load,
+    Measurement,
+    Model,
+    Request,
+    Slot,
+    State,
+    Status,
+)
 
 MODEL = Model(name="tiny", path="m", tokenizer="m")
 LAUNCH = Launch(argv=("serve",), model=MODEL)
@@ -46,6 +59,7 @@ class OneServer(Deployer):
     Options: ClassVar[type[BaseModel]] = BaseModel
     log_error: Exception | None = None
     state_error: Exception | None = None
+    ended: State | None = None
 
     def __init__(self) -> None:
         self.running: list[Handle] = []
@@ -60,7 +74,7 @@ class OneServer(Deployer):
     def state(self, handle: Handle) -> State:
         if self.state_error:
             raise self.state_error
-        return State(status=Status.RUNNING if handle in self.running else Status.LOST)
+        return self.ended or State(status=Status.RUNNING if handle in self.running else Status.LOST)
 
     def endpoint(self, handle: Handle) -> Endpoint | None:  # noqa: ARG002  there is one
         return ENDPOINT
@@ -139,6 +153,19 @@ def test_nobody_measures_on_when_the_watch_has_failed(
     server = Server(endpoint=ENDPOINT, handle=Handle(deployer="one", name="s", ref={}), setting=setting)
     with watched(server, Event()) as ended:
         assert ended.wait(5)
+
+
+@pytest.mark.parametrize(
+    ("cause", "error"), [(Cause.OUT_OF_MEMORY_RUNTIME, ServerCrashedError), (Cause.NODE_LOST, DeployerError)]
+)
+def test_what_the_deployer_knows_of_an_end_goes_before_the_log(
+    setting: Setting, deployer: OneServer, cause: Cause, error: type[TrialError]
+) -> None:
+    known = Diagnosis(cause=cause, evidence="as it happened")
+    deployer.ended = State(status=Status.EXITED, exit_code=137, diagnosis=known)
+    with pytest.raises(error) as caught:  # the engine here has no `diagnose`
+        deployment.raise_if_ended(setting, Handle(deployer="one", name="s", ref={}))
+    assert caught.value.diagnosis == known
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
