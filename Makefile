@@ -21,12 +21,13 @@ lint: install
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-# Those that start servers, workers and databases come second and in their own order: the long ones lie first.
+# Those that start servers, workers and databases come second and in their own order: the long ones lie first. They wait
+# much: one more of them than there are cores keeps the cores at work.
 HEAVY := tests/e2e tests/integration tests/chaos
-SIDE_BY_SIDE := $(BIN)/pytest -n auto --maxprocesses 4 --dist loadfile
+SIDE_BY_SIDE := $(BIN)/pytest --maxprocesses 4 --dist loadfile
 test: install
-	$(SIDE_BY_SIDE) $(addprefix --ignore=,$(HEAVY))
-	$(SIDE_BY_SIDE) --no-loadscope-reorder --durations 40 $(HEAVY)
+	$(SIDE_BY_SIDE) -n auto $(addprefix --ignore=,$(HEAVY))
+	$(SIDE_BY_SIDE) -n $$(($$(nproc) + 1)) --no-loadscope-reorder --durations 40 $(HEAVY)
 
 check: lint test
 
