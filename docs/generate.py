@@ -314,6 +314,7 @@ def _study_file() -> Iterator[str]:
     yield "### In every parameter"
     yield fields((each for each in options_of(space.Switch) if each.name in {"env", "when"}), "key")
     yield from ("## `first`", FIRST)
+    yield from _section("warm_start", study.WarmStart)
     yield from ("## `rules`", "A list.", fields(options_of(study.Rule), "key"), RULES)
     yield from ("## `goals`", first_lines(goals.Goals), GOALS_TEXT, fields(options_of(goals.Goals), "key"))
     yield from _section("goals.objectives", goals.Objective, "###")

@@ -34,6 +34,7 @@ from optuna_tuner.tuning.reaping import HouseReaped, reap_afterwards, reap_house
 from optuna_tuner.tuning.setting import assemble
 from optuna_tuner.tuning.slots import find_slots, holding_free
 from optuna_tuner.tuning.study import create_or_resume
+from optuna_tuner.tuning.warm_start import found, warmed
 from optuna_tuner.values import Json
 
 __all__ = ["Check", "Plan", "Tuner"]
@@ -73,9 +74,10 @@ class Tuner:
 
     def plan(self, study: StudySpec | Path, *, workers: int = 1) -> Plan:
         """What a study would launch; starts nothing and writes nothing."""
-        spec = study if isinstance(study, StudySpec) else self.validate(study)
+        asked = study if isinstance(study, StudySpec) else self.validate(study)
+        older, spec = found(self._store, asked, self._kinds), warmed(self._store, asked, self._kinds)
         parts = assemble(spec, self._kinds)
-        return plan(spec, parts, model_paths(spec.model), find_slots(workers), self._estimate_s(spec))
+        return plan(spec, parts, model_paths(spec.model), find_slots(workers), self._estimate_s(spec), older)
 
     def _estimate_s(self, spec: StudySpec) -> float | None:
         known = next((view for view in self.studies() if view.name == spec.name), None)

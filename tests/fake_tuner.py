@@ -55,6 +55,7 @@ class FakeTuner(Tuner):
             at_most_s=7200,
             estimate_s=None,
             slots=(Slot(name="cpu-0", host="here"),),
+            warm_start=('study "may", trial 3: max_num_seqs=64',),
             warnings=("genai-bench is missing",),
             beyond_speed="",
         )

@@ -33,6 +33,8 @@ def show_plan(session: Session, plan: Plan, output: str) -> None:
     session.out.print(f"Slots: {', '.join(slot.name for slot in plan.slots)}")
     if plan.beyond_speed:
         session.out.print(f"Beside the speed: {plan.beyond_speed}", soft_wrap=True)
+    for line in plan.warm_start:
+        session.out.print(f"From an older study: {line}", soft_wrap=True)
     titles = [*["The engine's own default"] * spec.baseline, *["Tried first"] * len(spec.first)]
     for place, launch in enumerate(plan.launches):
         title = titles[place] if place < len(titles) else "An example from the space"

@@ -50,6 +50,20 @@ class Rule(BaseModel):
     because: str = Field(default="", description="Shown with each trial that the rule rejects.")
 
 
+class WarmStart(BaseModel):
+    """Older studies in the same database, whose best configurations are tried first.
+
+    Each is carried over flag by flag: by its name in the version of this study, with the nearest value that the space
+    has; a flag that has no place there is left to the engine. It is done once, when the study is made; `plan` shows
+    what would be tried, and what changed on the way.
+    """
+
+    model_config = STRICT
+
+    studies: tuple[str, ...] = Field(min_length=1, strict=False, description="Names of studies of the same engine.")
+    best: int = Field(default=3, ge=1, le=100, description="So many configurations of each.")
+
+
 class Sampler(BaseModel):
     """How the next configuration is chosen."""
 
@@ -128,6 +142,7 @@ class StudySpec(BaseModel):
         description="Configurations that are tried after the baseline, before the sampler chooses.",
         examples=[[{"max_num_seqs": 256}]],
     )
+    warm_start: WarmStart | None = Field(default=None, description="What older studies found is tried first.")
     rules: tuple[Rule, ...] = Field(default=(), strict=False)
     goals: Goals
     quality: Quality | None = Field(default=None, description="Which flags may change more than the speed; see below.")
@@ -161,6 +176,9 @@ class StudySpec(BaseModel):
     def _fits(self) -> Self:
         if self.quality is not None and not self.baseline:
             refuse([Misfit(("baseline",), NEEDS_BASELINE)])
+        if self.warm_start is not None and self.name in self.warm_start.studies:
+            place = self.warm_start.studies.index(self.name)
+            refuse([Misfit(("warm_start", "studies", place), "is this study itself; name an older one")])
         return self
 
     @property
@@ -184,7 +202,7 @@ class StudySpec(BaseModel):
 
         What counts: model, engine, benchmark, space, the rules' conditions, goals and quality, as they are written, in
         any order of keys. What does not: name, description, tags, deployer, sampler, pruner, budget, limits, baseline,
-        first and the rules' reasons; they may change when a study is resumed.
+        first, warm_start and the rules' reasons; they may change when a study is resumed.
         """
         counted = {"model", "engine", "benchmark", "space", "goals", "quality"}
         question = self.model_dump(mode="json", include=counted, exclude_defaults=True)

@@ -15,6 +15,7 @@ from optuna_tuner.tuning.flag_warnings import flag_warnings
 from optuna_tuner.tuning.foreseen import ANY_SLOT, random_configurations, refusal_warnings
 from optuna_tuner.tuning.objections import known_bad
 from optuna_tuner.tuning.setting import Parts
+from optuna_tuner.tuning.warm_start import NOTHING_FOUND, Found
 from optuna_tuner.values import Model, Params, Request, Slot
 
 EXAMPLES = 2
@@ -33,11 +34,19 @@ class Plan:
     at_most_s: float  # by the study's limits, one trial after another
     estimate_s: float | None
     slots: tuple[Slot, ...]
+    warm_start: tuple[str, ...]  # what older studies found that is tried first, and what changed on the way
     warnings: tuple[str, ...]
     beyond_speed: str  # what the search may change beside the speed, and what is done about it; empty for nothing
 
 
-def plan(spec: StudySpec, parts: Parts, model: Model, slots: Sequence[Slot], estimate_s: float | None = None) -> Plan:
+def plan(
+    spec: StudySpec,
+    parts: Parts,
+    model: Model,
+    slots: Sequence[Slot],
+    estimate_s: float | None = None,
+    older: Found = NOTHING_FOUND,
+) -> Plan:
     """Render the baseline, what is tried first, and sampled examples on the first slot, and add up the limits."""
     objection = known_bad(spec, parts, model, slots[0])
     examples = islice(random_configurations(spec, objection), EXAMPLES)
@@ -60,7 +69,8 @@ def plan(spec: StudySpec, parts: Parts, model: Model, slots: Sequence[Slot], est
         estimate_s=estimate_s,
         slots=tuple(slots),
         remarks=tuple(parts.engine.remarks(model, params, slots[0]) for params in chosen),
-        warnings=(*_warnings(spec, parts), *refusal_warnings(spec, objection)),
+        warm_start=tuple(map(str, older.taken)),
+        warnings=(*_warnings(spec, parts), *refusal_warnings(spec, objection), *older.remarks),
         beyond_speed=_beyond_speed(spec),
     )
 

@@ -11,6 +11,7 @@ from optuna_tuner.store.records import Desired, StudyRecord
 from optuna_tuner.store.store import Store
 from optuna_tuner.tuning.foreseen import anywhere
 from optuna_tuner.tuning.history import ensure_optuna_study, optuna_study_exists
+from optuna_tuner.tuning.warm_start import warmed
 
 KINDS = InstalledKinds()
 
@@ -19,8 +20,10 @@ def create_or_resume(store: Store, spec: StudySpec, kinds: Kinds = KINDS) -> Stu
     """The study of this name, new or as it was left; its budget and limits become those of the file.
 
     Raises ConflictError where the name belongs to a study whose space, goals, engine, model or benchmark differ, or
-    to a study that Optuna knows and we do not.
+    to a study that Optuna knows and we do not, and where an older study to start from is of another engine;
+    NotFoundError where there is none of that name.
     """
+    spec = warmed(store, spec, kinds)
     trials = trials_of(spec, anywhere(spec, kinds))
     record = _known(store, spec.name) or _made(store, spec, trials)
     if record.space_hash != spec.space_hash():
