@@ -126,7 +126,8 @@ class TcpProxy:
         if mode in {"refuse", "black-hole"} and mode != was:
             self.landed["refused" if mode == "refuse" else mode] += 1
         for ear in (*(self._server.sockets if self._server else ()), *(each.ear for each in self.sessions)):
-            _drop_all(ear, on=mode == "black-hole")
+            if ear.fileno() >= 0:  # a session that just ended has none
+                _drop_all(ear, on=mode == "black-hole")
         for session in self.sessions:
             session.weather(mode)
 
