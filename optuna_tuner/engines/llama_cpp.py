@@ -6,7 +6,6 @@ import json
 import re
 import sys
 from collections.abc import Callable, Mapping
-from functools import cache
 from typing import ClassVar
 
 from pydantic import BaseModel
@@ -28,7 +27,6 @@ from optuna_tuner.values import Diagnosis, Endpoint, Launch, Model, Params, Scal
 ALIASES = {"n_parallel": "parallel", "cb": "cont_batching", "kvu": "kv_unified"}
 
 
-@cache
 def spelling(version: str | None) -> Spelling:
     """How a version wants its flags written; for None, the newest one that is known."""
     return Spelling(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from functools import cache
 from typing import ClassVar
 
 from pydantic import BaseModel
@@ -26,7 +25,6 @@ from optuna_tuner.values import Diagnosis, Endpoint, Launch, Model, Params, Scal
 ALIASES = {"dp": "dp_size", "pp": "pp_size", "tp": "tp_size"}
 
 
-@cache
 def spelling(version: str | None) -> Spelling:
     """How a version wants its flags written; for None, the newest one that is known."""
     return Spelling(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Callable, Iterator, Mapping
-from functools import cache
 from typing import ClassVar
 
 from pydantic import BaseModel
@@ -34,7 +33,6 @@ ALIASES = {
 }
 
 
-@cache
 def spelling(version: str | None) -> Spelling:
     """How a version wants its flags written; for None, the newest one that is known."""
     return Spelling(
