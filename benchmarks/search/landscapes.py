@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from optuna_tuner.simulation.traffic import Traffic
 from optuna_tuner.spec.space import Choice, Parameter, Switch
-from optuna_tuner.testing.simulation.traffic import Traffic
 from optuna_tuner.values import Json, LoadKind, Scalar
 from search.landscape import Configuration, Landscape
 from search.simulated import Goal, Simulated

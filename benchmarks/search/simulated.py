@@ -1,4 +1,4 @@
-"""Landscapes made with the simulation of `optuna_tuner.testing.simulation`."""
+"""Landscapes made with the simulation of `optuna_tuner.simulation`."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from optuna_tuner.memory.facts import of
 from optuna_tuner.memory.gpus import Gpu
 from optuna_tuner.memory.model import ModelFacts
 from optuna_tuner.search.grid import configurations
+from optuna_tuner.simulation.accelerators import accelerator
+from optuna_tuner.simulation.levels import Level
+from optuna_tuner.simulation.outcome import Outcome, outcome
+from optuna_tuner.simulation.place import Place
+from optuna_tuner.simulation.traffic import Traffic
 from optuna_tuner.spec.space import Parameter
-from optuna_tuner.testing.simulation.accelerators import accelerator
-from optuna_tuner.testing.simulation.levels import Level
-from optuna_tuner.testing.simulation.outcome import Outcome, outcome
-from optuna_tuner.testing.simulation.place import Place
-from optuna_tuner.testing.simulation.traffic import Traffic
 from optuna_tuner.values import Json, Model, Scalar, Slot
 from search.landscape import Configuration, Noise, Truth, best, noisy
 

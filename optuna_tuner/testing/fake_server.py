@@ -17,8 +17,6 @@ import argparse
 import asyncio
 import fcntl
 import os
-import select
-import selectors
 import signal
 import sys
 from collections.abc import Mapping, Sequence
@@ -26,7 +24,8 @@ from pathlib import Path
 from threading import Thread
 
 from optuna_tuner.testing.fake_stream import Behaviour
-from optuna_tuner.testing.fake_wire import Connection, Fake
+from optuna_tuner.testing.fake_wire import Fake, FakeConnection
+from optuna_tuner.wire.exact_loop import exact_loop
 
 MISBEHAVIOURS: Mapping[str, tuple[float, str]] = {  # name -> the number when none is given, what it does
     "exit_on_start": (1, "=CODE: ends with this code (default 1) when --start-s have passed"),
@@ -72,16 +71,6 @@ NUMBERS: Mapping[str, tuple[float, str]] = {  # flag -> its default, which is of
 }
 
 
-class ExactSelector(selectors.EpollSelector):
-    """Wakes up to the microsecond: epoll alone rounds a wait up to whole milliseconds."""
-
-    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
-        """Wait on the epoll descriptor itself, with select's finer clock; then collect without waiting."""
-        if timeout is None or timeout > 0:
-            select.select([self.fileno()], [], [], timeout)
-        return super().select(0)
-
-
 def main(argv: Sequence[str] | None = None) -> None:
     """Serve until SIGTERM or SIGINT, then end with code 0."""
     behaviour = _parse(argv)
@@ -92,11 +81,11 @@ def main(argv: Sequence[str] | None = None) -> None:
         _leave_orphan()
     if "log_flood" in behaviour.misbehave:
         Thread(target=_flood, args=(behaviour.misbehave["log_flood"],), daemon=True).start()
-    loop = asyncio.SelectorEventLoop(ExactSelector())
+    loop = exact_loop()
     _end_on_signals(loop, stubborn="ignore_sigterm" in behaviour.misbehave)
     fake = Fake(behaviour, loop)
     server = loop.run_until_complete(
-        loop.create_server(lambda: Connection(fake), behaviour.host, behaviour.port, backlog=4096)
+        loop.create_server(lambda: FakeConnection(fake), behaviour.host, behaviour.port, backlog=4096)
     )
     host, port = server.sockets[0].getsockname()[:2]
     _say(f"fake: listening on http://{host}:{port}")

@@ -5,13 +5,26 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
+from dataclasses import replace
 from http import HTTPStatus
 from pathlib import Path
-from typing import cast
 
-from optuna_tuner.testing.fake_stream import END, LOGPROB, SSE_HEAD, Api, Ask, Behaviour, Pace, Phrases, chunk
+from optuna_tuner.testing.fake_stream import LOGPROB, Behaviour, Pace
+from optuna_tuner.wire.completions import (
+    COMPLETIONS,
+    END,
+    SSE_HEAD,
+    Api,
+    Ask,
+    Phrases,
+    chunk,
+    models,
+    prompt_of,
+    read_ask,
+)
+from optuna_tuner.wire.connection import Connection, error
 
-COMPLETIONS = {"/v1/chat/completions": Api.CHAT, "/v1/completions": Api.TEXT}
+OWNER = "fake"
 PAGE = b"<html><body>It works</body></html>"
 
 
@@ -23,7 +36,7 @@ class Fake:
         self.loop = loop
         self.pace = Pace(loop, behaviour.slots)
         self.model = "another-model" if "wrong_model" in behaviour.misbehave else behaviour.model
-        self.phrases = Phrases(self.model)
+        self.phrases = Phrases(self.model, "fake-1")
         self.asked = 0
         self.ready = False
 
@@ -35,7 +48,7 @@ class Fake:
         """What GET answers."""
         documents: dict[str, dict[str, object]] = {
             "/health": {"status": "ok"},
-            "/v1/models": {"object": "list", "data": [{"id": self.model, "object": "model", "owned_by": "fake"}]},
+            "/v1/models": models(self.model, OWNER),
             "/props": {
                 "model": self.model,
                 "ttft_ms": self.behaviour.ttft_s * 1000,
@@ -67,86 +80,59 @@ class Fake:
         return self.asked
 
 
-class Connection(asyncio.Protocol):
-    """One client's connection."""
+class FakeConnection(Connection):
+    """One client's connection to the fake."""
 
     def __init__(self, fake: Fake) -> None:
+        super().__init__()
         self._fake = fake
-        self._buffer = bytearray()
         self._reply: Reply | None = None
         self._slow = bytearray()
-        self._close_after = False
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Keep the way back."""
-        self.transport = cast("asyncio.Transport", transport)
-
-    def data_received(self, data: bytes) -> None:
-        """Collect until a request is whole."""
-        self._buffer += data
-        if self._reply is None:
-            self._next()
-
-    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002  asyncio's signature
-        """The client has gone: its reply ends and its slot is free."""
+    def gone(self) -> None:
+        """The client's reply ends and its slot is free."""
         if self._reply is not None:
             self._reply.end()
 
-    def _next(self) -> None:
-        head, found, rest = bytes(self._buffer).partition(b"\r\n\r\n")
-        if not found:
-            return
-        lines = head.decode("latin-1").split("\r\n")
-        headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines[1:])}
-        length = int(headers.get("content-length", "0"))
-        if len(rest) < length:
-            return
-        self._buffer = bytearray(rest[length:])
-        self._close_after = headers.get("connection", "").lower() == "close"
-        method, path, _ = lines[0].split(" ", 2)
-        self._answer(method, path.partition("?")[0], rest[:length])
+    def drained(self) -> bool:
+        """Whether nothing trickles any more."""
+        return not self._slow
 
-    def _answer(self, method: str, path: str, body: bytes) -> None:
+    def answer(self, method: str, path: str, body: bytes) -> None:
+        """Answer, or misbehave."""
         if not self._fake.ready:
-            self.send(HTTPStatus.SERVICE_UNAVAILABLE, _error("loading"))
+            self.send(HTTPStatus.SERVICE_UNAVAILABLE, error("loading", OWNER))
         elif method == "POST" and path in COMPLETIONS:
             self._complete(COMPLETIONS[path], body)
         elif method == "GET" and (document := self._fake.document(path)) is not None:
             self.send(HTTPStatus.OK, document)
         else:
-            self.send(HTTPStatus.NOT_FOUND, _error(f"no such path: {method} {path}"))
+            self.send(HTTPStatus.NOT_FOUND, error(f"no such path: {method} {path}", OWNER))
 
     def _complete(self, api: Api, body: bytes) -> None:
         fake = self._fake
         number = fake.count()
         try:
             asked = json.loads(body)
-            ask = _read(asked, api, number, fake.behaviour)
-            fake.keep(_prompt(asked, api))
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
-            self.send(HTTPStatus.BAD_REQUEST, _error(f"bad request: {error!r}"))
+            ask = _read(asked, api, fake.behaviour)
+            fake.keep(prompt_of(asked, api))
+        except (ValueError, TypeError, KeyError, AttributeError) as fault:
+            self.send(HTTPStatus.BAD_REQUEST, error(f"bad request: {fault!r}", OWNER))
             return
         if fake.hangs():
             return
         if asked.get("logprobs") and fake.behaviour.logprobs == "refuse":
-            self.send(HTTPStatus.BAD_REQUEST, _error("logprobs are not supported"))
+            self.send(HTTPStatus.BAD_REQUEST, error("logprobs are not supported", OWNER))
             return
         if asked.get("model") != fake.model:
-            self.send(HTTPStatus.NOT_FOUND, _error(f"The model `{asked.get('model')}` does not exist."))
+            self.send(HTTPStatus.NOT_FOUND, error(f"The model `{asked.get('model')}` does not exist.", OWNER))
         elif fake.behaviour.strikes("http_500", number):
-            self.send(HTTPStatus.INTERNAL_SERVER_ERROR, _error("fake failure"))
+            self.send(HTTPStatus.INTERNAL_SERVER_ERROR, error("fake failure", OWNER))
         elif fake.has("html"):
-            self.write(_head(HTTPStatus.OK, "text/html", len(PAGE)) + PAGE)
-            self.finished()
+            self.send_bytes(HTTPStatus.OK, "text/html", PAGE)
         else:
-            self._reply = Reply(fake, self, ask)
+            self._reply = Reply(fake, self, ask, number)
             fake.pace.enter(self._reply.start)
-
-    def send(self, status: HTTPStatus, document: dict[str, object]) -> None:
-        """One JSON document."""
-        body = json.dumps(document).encode()
-        self.write(_head(status, "application/json", len(body)) + body)
-        self.finished()
 
     def write(self, data: bytes) -> None:
         """Send; byte by byte if it shall trickle."""
@@ -164,21 +150,19 @@ class Connection(asyncio.Protocol):
             self._fake.loop.call_later(1.0, self._trickle)
 
     def finished(self) -> None:
-        """The answer is complete; go on with what the client has sent meanwhile."""
+        """The reply is no more."""
         self._reply = None
-        if self._close_after and not self._slow:
-            self.transport.close()
-        elif self._buffer:
-            self._next()
+        super().finished()
 
 
 class Reply:
     """One completion on its way."""
 
-    def __init__(self, fake: Fake, connection: Connection, ask: Ask) -> None:
+    def __init__(self, fake: Fake, connection: FakeConnection, ask: Ask, number: int) -> None:
         self._fake = fake
         self._connection = connection
         self._ask = ask
+        self._number = number  # of the completion, from 1
         self._sent = 0
         self._timer: asyncio.TimerHandle | None = None
         self._due = 0.0
@@ -203,7 +187,9 @@ class Reply:
     def _whole(self) -> None:
         usage = not self._fake.has("no_usage")
         self.end()
-        self._connection.send(HTTPStatus.OK, self._fake.phrases.whole(self._ask, self._logprob(), with_usage=usage))
+        wrong = _other_from(self._ask.tokens, self._number, self._fake.behaviour)
+        whole = self._fake.phrases.whole(self._ask, self._logprob(), with_usage=usage, other_from=wrong)
+        self._connection.send(HTTPStatus.OK, whole)
 
     def _logprob(self) -> float:
         """Of every token."""
@@ -236,7 +222,7 @@ class Reply:
     def _spoiled(self, data: bytes) -> bool:
         if self._fake.has("truncated_sse"):
             self._close(data + chunk(b'data: {"choices":[{"ind') + b"0\r\n\r\n")
-        elif self._fake.behaviour.strikes("cut", self._ask.number):
+        elif self._fake.behaviour.strikes("cut", self._number):
             self._connection.transport.abort()  # connection_lost then ends this reply
         else:
             return False
@@ -248,24 +234,11 @@ class Reply:
         self._connection.finished()
 
 
-def _read(asked: dict[str, object], api: Api, number: int, behaviour: Behaviour) -> Ask:
-    options = cast("dict[str, object]", asked.get("stream_options") or {})
-    limit = int(
-        cast("int", asked.get("max_completion_tokens") or asked.get("max_tokens") or (128 if api is Api.CHAT else 16))
-    )
-    length = limit if asked.get("ignore_eos") else min(limit, behaviour.eos_after)
-    tokens = 0 if "zero_tokens" in behaviour.misbehave else length
-    return Ask(
-        number=number,
-        api=api,
-        stream=bool(asked.get("stream")),
-        tokens=tokens,
-        finish="length" if tokens == limit else "stop",
-        prompt_tokens=len(_prompt(asked, api).split()),
-        with_usage=bool(options.get("include_usage")),
-        with_logprobs=bool(asked.get("logprobs")) and behaviour.logprobs == "give",
-        other_from=_other_from(tokens, number, behaviour),
-    )
+def _read(asked: dict[str, object], api: Api, behaviour: Behaviour) -> Ask:
+    ask = read_ask(asked, api, behaviour.eos_after)
+    if "zero_tokens" in behaviour.misbehave:
+        ask = replace(ask, tokens=0, finish="stop")
+    return replace(ask, with_logprobs=ask.with_logprobs and behaviour.logprobs == "give")
 
 
 def _other_from(tokens: int, number: int, behaviour: Behaviour) -> int:
@@ -273,24 +246,3 @@ def _other_from(tokens: int, number: int, behaviour: Behaviour) -> int:
     if behaviour.strikes("waver", number):
         return 0
     return tokens - round(tokens * behaviour.misbehave.get("drift", 0.0))
-
-
-def _prompt(asked: dict[str, object], api: Api) -> str:
-    if api is Api.TEXT:
-        return str(asked["prompt"])
-    said = [cast("dict[str, object]", message)["content"] for message in cast("list[object]", asked["messages"])]
-    return " ".join(_text(content) for content in said)
-
-
-def _text(content: object) -> str:
-    parts = content if isinstance(content, list) else [{"text": content}]
-    return " ".join(str(part.get("text", "")) for part in parts)
-
-
-def _error(message: str) -> dict[str, object]:
-    return {"error": {"message": message, "type": "fake"}}
-
-
-def _head(status: HTTPStatus, kind: str, length: int) -> bytes:
-    line = f"HTTP/1.1 {status.value} {status.phrase}\r\nContent-Type: {kind}\r\nContent-Length: {length}\r\n\r\n"
-    return line.encode()

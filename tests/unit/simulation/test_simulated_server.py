@@ -10,18 +10,18 @@ import pytest
 from optuna_tuner.errors import NotFoundError
 from optuna_tuner.memory.facts import of
 from optuna_tuner.memory.layout import Settings
-from optuna_tuner.testing.simulation.accelerators import accelerator
-from optuna_tuner.testing.simulation.flags import Flags
-from optuna_tuner.testing.simulation.levels import Group
-from optuna_tuner.testing.simulation.outcome import Outcome, outcome
-from optuna_tuner.testing.simulation.pace import fit
-from optuna_tuner.testing.simulation.place import Place
-from optuna_tuner.testing.simulation.server import Drafts, Refusal, Server
-from optuna_tuner.testing.simulation.sglang_server import sglang_server
-from optuna_tuner.testing.simulation.shape import shape_of
-from optuna_tuner.testing.simulation.steps import Steps, accepted
-from optuna_tuner.testing.simulation.traffic import Traffic
-from optuna_tuner.testing.simulation.vllm_server import vllm_server
+from optuna_tuner.simulation.accelerators import accelerator
+from optuna_tuner.simulation.flags import Flags
+from optuna_tuner.simulation.levels import Group
+from optuna_tuner.simulation.outcome import Outcome, outcome
+from optuna_tuner.simulation.pace import fit
+from optuna_tuner.simulation.place import Place
+from optuna_tuner.simulation.server import Drafts, Refusal, Server
+from optuna_tuner.simulation.sglang_server import sglang_server
+from optuna_tuner.simulation.shape import shape_of
+from optuna_tuner.simulation.steps import Steps, accepted
+from optuna_tuner.simulation.traffic import Traffic
+from optuna_tuner.simulation.vllm_server import vllm_server
 from optuna_tuner.values import Cause, Json, LoadKind, Scalar
 
 LLAMA_8B: Mapping[str, Json] = {

@@ -15,9 +15,9 @@ from optuna_tuner.memory.gpus import MIB
 from optuna_tuner.memory.layout import Layout, Settings
 from optuna_tuner.memory.sglang_cache import pools
 from optuna_tuner.memory.vllm_cache import element_bytes, token_bytes
-from optuna_tuner.testing.simulation.flags import Flags
-from optuna_tuner.testing.simulation.place import REFUSED_S, Place
-from optuna_tuner.testing.simulation.server import Drafts, Exchange, Prefill, Refusal, Server
+from optuna_tuner.simulation.flags import Flags
+from optuna_tuner.simulation.place import REFUSED_S, Place
+from optuna_tuner.simulation.server import Drafts, Exchange, Prefill, Refusal, Server
 from optuna_tuner.values import Cause
 
 KNOWN = frozenset(

@@ -9,8 +9,8 @@ from optuna_tuner.memory.gpus import GIB
 from optuna_tuner.memory.layout import Layout, Settings
 from optuna_tuner.memory.model import ModelFacts
 from optuna_tuner.memory.weights import stage_bytes
-from optuna_tuner.testing.simulation.accelerators import Accelerator
-from optuna_tuner.testing.simulation.shape import Shape, shape_of
+from optuna_tuner.simulation.accelerators import Accelerator
+from optuna_tuner.simulation.shape import Shape, shape_of
 
 DISK = 4.0 * GIB  # bytes a second from one local NVMe drive; its data sheet says more, loaders reach less
 REFUSED_S = 15.0  # Python, imports and the flags' check; CPU launches of vLLM took 12 to 20 s

@@ -9,10 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import sqrt
 
-from optuna_tuner.testing.simulation.pace import Fit, Pace, fit, most_decoding, pace
-from optuna_tuner.testing.simulation.server import Prefill, Server
-from optuna_tuner.testing.simulation.steps import Steps
-from optuna_tuner.testing.simulation.traffic import Traffic
+from optuna_tuner.simulation.pace import Fit, Pace, fit, most_decoding, pace
+from optuna_tuner.simulation.server import Prefill, Server
+from optuna_tuner.simulation.steps import Steps
+from optuna_tuner.simulation.traffic import Traffic
 from optuna_tuner.values import Load, LoadKind, Metrics
 
 ROUNDS = 2  # of the closed loop's fixed point, which moves little after them

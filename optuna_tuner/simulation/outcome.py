@@ -1,4 +1,4 @@
-"""What a launch and its measurement come to: the one question that the simulation answers."""
+"""What a launch and its measurement come to."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from dataclasses import dataclass
 
 from optuna_tuner.errors import NotFoundError
 from optuna_tuner.memory.layout import Settings
-from optuna_tuner.testing.simulation import sglang_server, vllm_server
-from optuna_tuner.testing.simulation.flags import Flags
-from optuna_tuner.testing.simulation.levels import Group, Level
-from optuna_tuner.testing.simulation.place import FAREWELL_S, Place
-from optuna_tuner.testing.simulation.server import Refusal, Server
-from optuna_tuner.testing.simulation.steps import Steps
-from optuna_tuner.testing.simulation.traffic import Traffic
+from optuna_tuner.simulation import sglang_server, vllm_server
+from optuna_tuner.simulation.flags import Flags
+from optuna_tuner.simulation.levels import Group, Level
+from optuna_tuner.simulation.place import FAREWELL_S, Place
+from optuna_tuner.simulation.server import Refusal, Server
+from optuna_tuner.simulation.steps import Steps
+from optuna_tuner.simulation.traffic import Traffic
 from optuna_tuner.values import Cause, Scalar
 
 Resolve = Callable[[Place, Flags], Server | Refusal]
@@ -46,21 +46,35 @@ class Outcome:
         return self.start_s + sum(each.seconds for each in self.levels) + FAREWELL_S
 
 
-def outcome(engine: str, place: Place, traffic: Traffic, flags: Mapping[str, Scalar]) -> Outcome:
-    """What these flags come to. Pure and deterministic.
+def known_flags(engine: str) -> frozenset[str]:
+    """The flags that make a difference to the simulation. Raises NotFoundError for an engine that it does not know."""
+    if engine not in _ENGINES:
+        raise NotFoundError(f'the simulation does not know the engine "{engine}"; known: {", ".join(_ENGINES)}')
+    return _ENGINES[engine][1]
+
+
+def resolved(engine: str, place: Place, flags: Mapping[str, Scalar]) -> Server | Refusal:
+    """The server that these flags give, or why there is none. Pure and deterministic.
 
     Raises NotFoundError for an engine that the simulation does not know, ValueError for a flag that it does not know,
     TypeError for a value of another sort.
     """
-    if engine not in _ENGINES:
-        raise NotFoundError(f'the simulation does not know the engine "{engine}"; known: {", ".join(_ENGINES)}')
-    resolve, known = _ENGINES[engine]
-    unknown = sorted(flags.keys() - known)
+    unknown = sorted(flags.keys() - known_flags(engine))
     if unknown:
         raise ValueError(f"the simulation of {engine} does not know the flag {unknown[0]}")
-    found = resolve(place, Flags(flags))
+    return _ENGINES[engine][0](place, Flags(flags))
+
+
+def steps_of(place: Place, server: Server, flags: Mapping[str, Scalar]) -> Steps:
+    """How long the steps of this server take, which these flags gave."""
+    shape = place.shape(Settings(quantization=str(flags.get("quantization", ""))))
+    return Steps(place.accelerator, shape, server)
+
+
+def outcome(engine: str, place: Place, traffic: Traffic, flags: Mapping[str, Scalar]) -> Outcome:
+    """What these flags come to. Pure and deterministic. Raises as `resolved` does."""
+    found = resolved(engine, place, flags)
     if isinstance(found, Refusal):
         return Outcome(cause=found.cause, why=found.why, start_s=found.seconds)
-    shape = place.shape(Settings(quantization=str(flags.get("quantization", ""))))
-    group = Group(Steps(place.accelerator, shape, found), found, traffic)
+    group = Group(steps_of(place, found, flags), found, traffic)
     return Outcome(start_s=found.start_s, levels=tuple(map(group.level, traffic.levels)))

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from optuna_tuner.testing.simulation.server import Prefill, Server
-from optuna_tuner.testing.simulation.steps import Steps
-from optuna_tuner.testing.simulation.traffic import Traffic
+from optuna_tuner.simulation.server import Prefill, Server
+from optuna_tuner.simulation.steps import Steps
+from optuna_tuner.simulation.traffic import Traffic
 
 FILLED = 0.9  # share of the KV cache that can be used without any request losing its place
 LOSING = 0.5  # share of requests that lose it, for each time that the cache is asked for once more

@@ -99,8 +99,15 @@ class Server:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Refusal:
-    """Why a launch does not serve, and the seconds that it took to find out."""
+    """Why a launch does not serve, and the seconds that it took to find out.
+
+    Where the KV cache is too small for one request: `room` and `needed`, what it has and what that takes, in bytes;
+    `tokens`, how many it holds.
+    """
 
     cause: Cause
     why: str
     seconds: float
+    room: float = 0.0
+    needed: float = 0.0
+    tokens: int = 0

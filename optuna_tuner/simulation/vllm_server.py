@@ -14,9 +14,9 @@ from optuna_tuner.memory.budgets import Budget, vllm_budget
 from optuna_tuner.memory.gpus import GIB
 from optuna_tuner.memory.layout import Layout, Settings
 from optuna_tuner.memory.vllm_cache import blocks, element_bytes, token_bytes, tokens
-from optuna_tuner.testing.simulation.flags import Flags
-from optuna_tuner.testing.simulation.place import REFUSED_S, Place
-from optuna_tuner.testing.simulation.server import Exchange, Refusal, Server
+from optuna_tuner.simulation.flags import Flags
+from optuna_tuner.simulation.place import REFUSED_S, Place
+from optuna_tuner.simulation.server import Exchange, Refusal, Server
 from optuna_tuner.values import Cause
 
 KNOWN = frozenset(
@@ -67,8 +67,7 @@ def vllm_server(place: Place, flags: Flags) -> Server | Refusal:
     pool, concurrency = _pool(launch, budget)
     loaded_s, ready_s = _start(launch, budget.settings)
     if concurrency < 1:
-        why = f"no room for one request of {place.max_model_len} tokens in the KV cache"
-        return Refusal(cause=Cause.OUT_OF_MEMORY_POOL, why=why, seconds=loaded_s)
+        return _no_room(launch, budget.settings, pool, loaded_s)
     left = place.accelerator.gpu.usable - budget.share - OUTSIDE - (OUTSIDE_GROUP if launch.gpus > 1 else 0.0)
     if left < 0:
         return Refusal(cause=Cause.OUT_OF_MEMORY_HEADROOM, why="no room for CUDA graphs", seconds=ready_s)
@@ -77,6 +76,20 @@ def vllm_server(place: Place, flags: Flags) -> Server | Refusal:
     if left < _spikes(launch, budget.settings):
         return Refusal(cause=Cause.OUT_OF_MEMORY_RUNTIME, why="out of memory in a full step", seconds=ready_s)
     return _server(launch, budget.settings, pool, ready_s)
+
+
+def _no_room(launch: _Launch, settings: Settings, pool: int, seconds: float) -> Refusal:
+    length, each = settings.max_model_len, _cache_bytes(launch, settings)
+    why = f"no room for one request of {length} tokens in the KV cache"
+    return Refusal(
+        cause=Cause.OUT_OF_MEMORY_POOL, why=why, seconds=seconds, room=pool * each, needed=length * each, tokens=pool
+    )
+
+
+def _cache_bytes(launch: _Launch, settings: Settings) -> float:
+    """Of one token on one GPU."""
+    element = element_bytes(launch.place.facts, settings)
+    return sum(n * token_bytes(layer, launch.layout.tp, element) for layer, n in launch.place.facts.stages(1)[0])
 
 
 def _layout(flags: Flags) -> Layout:
@@ -174,7 +187,7 @@ def _server(launch: _Launch, settings: Settings, pool: int, ready_s: float) -> S
         step_tokens=settings.batched_tokens,
         whole_prompts=not flags.on("enable_chunked_prefill", default=True),
         pool_tokens=pool,
-        cache_bytes=sum(n * token_bytes(layer, layout.tp, element) for layer, n in place.facts.stages(1)[0]),
+        cache_bytes=_cache_bytes(launch, settings),
         block=settings.block_size,
         reuse=settings.prefix_caching,
         graphs=_largest_graph(launch, settings),

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from math import log2, sqrt
 
-from optuna_tuner.testing.simulation.accelerators import Accelerator
-from optuna_tuner.testing.simulation.server import Drafts, Exchange, Server
-from optuna_tuner.testing.simulation.shape import Shape
+from optuna_tuner.simulation.accelerators import Accelerator
+from optuna_tuner.simulation.server import Drafts, Exchange, Server
+from optuna_tuner.simulation.shape import Shape
 
 ARITHMETIC = 0.72  # share of the peak that large products reach
 READING = 0.80  # share of the memory's bandwidth that weights are read with
