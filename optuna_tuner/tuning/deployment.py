@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import logging
+import socket
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass
 from threading import Event, Thread
+from urllib.parse import urlsplit
 
 import httpx
 
@@ -33,6 +35,7 @@ PROBE_TIMEOUT_S = 1.0  # a server that accepts and never answers must not delay 
 PROBE_TOTAL_S = 10.0  # for the whole of an answer; a healthy server on a loaded machine needs a second or two
 PROBE_WAIT_S = 0.1  # then the server's exit is looked for again
 WATCH_EVERY_S = 0.5
+END_IS_SEEN_S = 5.0  # after a server's last word; the deployer sees its end when all its processes have gone
 
 logger = logging.getLogger(__name__)
 
@@ -234,12 +237,36 @@ def watched(server: Server, stop: Event) -> Iterator[Event]:
     thread.start()
     try:
         yield ended
-    except (TrialError, StoppedError):
+    except StoppedError:
         raise_if_ended(server.setting, server.handle)
+        raise
+    except TrialError:
+        _raise_if_it_ends(server, stop)
         raise
     finally:
         done.set()
         thread.join()
+
+
+def _raise_if_it_ends(server: Server, stop: Event) -> None:
+    """Who does not listen any more has ended, or is about to: then its end is waited for, which is the cause."""
+
+    def look() -> bool | None:
+        raise_if_ended(server.setting, server.handle)
+        return True if stop.is_set() or _listens(server.endpoint) else None
+
+    poll(look, Deadline.after(END_IS_SEEN_S))
+
+
+def _listens(endpoint: Endpoint) -> bool:
+    address = urlsplit(endpoint.url)
+    try:
+        socket.create_connection((address.hostname or "", address.port or 80), PROBE_TIMEOUT_S).close()
+    except ConnectionRefusedError:
+        return False
+    except OSError:  # nothing that a server's end would show as
+        return True
+    return True
 
 
 def _watch(server: Server, stop: Event, ended: Event, done: Event) -> None:

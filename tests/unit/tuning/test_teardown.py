@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from threading import Event
@@ -12,7 +13,7 @@ import pytest
 from pydantic import BaseModel
 
 from optuna_tuner.contracts import Benchmark, Deployer, Engine
-from optuna_tuner.errors import BenchmarkError, DeployerError, ServerCrashedError, StoreError, TrialError
+from optuna_tuner.errors import BenchmarkError, DegradedError, DeployerError, ServerCrashedError, StoreError, TrialError
 from optuna_tuner.spec.study import StudySpec
 from optuna_tuner.store.attempts import Attempts
 from optuna_tuner.store.records import ResourceState, StudyRecord, WorkerRecord
@@ -60,8 +61,10 @@ class OneServer(Deployer):
     log_error: Exception | None = None
     state_error: Exception | None = None
     ended: State | None = None
+    seen_at: int = 1  # which look finds that it has ended
 
     def __init__(self) -> None:
+        self.looks = 0
         self.running: list[Handle] = []
 
     def render(self, launch: Launch, name: str, labels: Mapping[str, str], slot: Slot) -> Request:  # noqa: ARG002  all its servers are equal
@@ -74,7 +77,10 @@ class OneServer(Deployer):
     def state(self, handle: Handle) -> State:
         if self.state_error:
             raise self.state_error
-        return self.ended or State(status=Status.RUNNING if handle in self.running else Status.LOST)
+        self.looks += 1
+        if self.ended and self.looks >= self.seen_at:
+            return self.ended
+        return State(status=Status.RUNNING if handle in self.running else Status.LOST)
 
     def endpoint(self, handle: Handle) -> Endpoint | None:  # noqa: ARG002  there is one
         return ENDPOINT
@@ -173,3 +179,18 @@ def test_a_measurement_that_is_not_finite_is_refused_whoever_made_it(journal: Jo
     with pytest.raises(BenchmarkError, match=r"no finite number for ttft_ms\.p99"):
         journal.keep(Measurement(load=Load(value=1), metrics={"ttft_ms.p99": value}))
     assert journal.measurements == []
+
+
+def test_the_end_of_a_server_that_does_not_listen_any_more_is_waited_for_and_is_the_cause(
+    setting: Setting, deployer: OneServer
+) -> None:
+    known = Diagnosis(cause=Cause.OUT_OF_MEMORY_RUNTIME, evidence="as it happened")
+    deployer.ended, deployer.seen_at = State(status=Status.EXITED, exit_code=1, diagnosis=known), 3
+    handle = Handle(deployer="one", name="s", ref={})
+    deployer.running = [handle]
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        url = f"http://127.0.0.1:{closed.getsockname()[1]}"
+    server = Server(endpoint=Endpoint(url=url, model="tiny"), handle=handle, setting=setting)
+    with pytest.raises(ServerCrashedError) as caught, watched(server, Event()):
+        raise DegradedError("0 of 1 requests completed")
+    assert caught.value.diagnosis == known
