@@ -57,6 +57,7 @@ class FakeTuner(Tuner):
             slots=(Slot(name="cpu-0", host="here"),),
             warm_start=('study "may", trial 3: max_num_seqs=64',),
             warnings=("genai-bench is missing",),
+            notice="",
             beyond_speed="",
         )
 

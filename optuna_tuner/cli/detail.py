@@ -26,6 +26,7 @@ def show_study(session: Session, view: StudyView) -> None:
         "study": view.name,
         "description": spec.description,
         "model": spec.model.name,
+        "notice": spec.notice,
         "engine": spec.engine.kind,
         "fixed flags": settings(spec.fixed_flags),
         "deployer": spec.deployer.kind,
@@ -48,6 +49,7 @@ def show_trial(session: Session, study: StudyView, trial: TrialView) -> None:
     _facts(
         session,
         {
+            "notice": study.spec.notice,
             **_trial_facts(trial),
             "beside speed": answers,
             "KV cache": retracted(trial.kv_cache_retractions),

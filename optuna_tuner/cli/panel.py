@@ -27,6 +27,8 @@ def show_results(session: Session, view: StudyView) -> None:
         f"Study {view.name}: {view.state.value}, {view.spent} of {view.budget} trials in {span(view.elapsed_s)}",
         style="bold",
     )
+    if view.spec.notice:
+        session.out.print(view.spec.notice, style="yellow", soft_wrap=True)
     if view.ended_because:
         style = "" if view.state == "done" else "red"
         session.out.print(f"It was ended: {view.ended_because}", style=style, soft_wrap=True)

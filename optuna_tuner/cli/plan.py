@@ -26,6 +26,8 @@ def show_plan(session: Session, plan: Plan, output: str) -> None:
     session.out.print(
         f"Study {spec.name}: {spec.engine.kind} on {spec.deployer.kind}, {spec.benchmark.kind}", style="bold"
     )
+    if plan.notice:
+        session.out.print(plan.notice, style="yellow", soft_wrap=True)
     left_out = f", {plan.left_out} of them left out: they are known not to run" if plan.left_out else ""
     session.out.print(f"{plan.trials} trials of {size} configurations{left_out}")
     estimate = "not known before the first trial" if plan.estimate_s is None else f"about {span(plan.estimate_s)}"

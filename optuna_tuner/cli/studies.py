@@ -61,7 +61,7 @@ def best(ctx: click.Context, study: str, output: str) -> None:
     """
     session = ctx.ensure_object(Session)
     view = session.tuner.study(study)
-    session.note(view.best.text)
+    session.note(" ".join(filter(None, (view.spec.notice, view.best.text))))
     if not view.best.trials:
         ctx.exit(Exit.NOTHING_FEASIBLE)
     if output == "value":

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from optuna_tuner.engines.argv import Flags, FlagValue
 from optuna_tuner.errors import EnvironmentFaultError
 from optuna_tuner.memory import facts
+from optuna_tuner.memory.model import ModelFacts
 from optuna_tuner.values import Json, Model, Scalar, Slot
 
 # What rules may speak of beside flags. Those of the slot are filled in here, the others by who knows model and GPU.
@@ -34,6 +35,11 @@ def model_facts(path: str) -> Mapping[str, Scalar]:
         found = facts.read(path)
     except EnvironmentFaultError:
         return {}
+    return told_by(found)
+
+
+def told_by(found: ModelFacts) -> Mapping[str, Scalar]:
+    """The same of a model whose config was read."""
     if found.doubts or not found.heads:
         return {}
     return {

@@ -63,7 +63,7 @@ class EngineOptions(BaseModel):
     @classmethod
     def _one_name_each(cls, given: Mapping[str, object], before: ValidationInfo) -> Mapping[str, object]:
         seen: dict[str, str] = {}
-        spelling = cls.spell(cls.version_of(before.data))
+        spelling = cls.spelling_of(before.data)
         for flag in given:
             name = spelling.canonical(flag)
             if name in spelling.reserved:
@@ -79,6 +79,11 @@ class EngineOptions(BaseModel):
         tag = _VERSION_TAG.search(str(options.get("image") or ""))
         return str(options.get("version") or "") or (tag[1] if tag else None)
 
+    @classmethod
+    def spelling_of(cls, options: Mapping[str, object]) -> Spelling:
+        """How the engine's version wants its flags written, as far as the options tell."""
+        return cls.spell(cls.version_of(options))
+
     @cached_property
     def named_version(self) -> str | None:
         """The same of these options."""
@@ -86,8 +91,8 @@ class EngineOptions(BaseModel):
 
     @cached_property
     def spelling(self) -> Spelling:
-        """How the engine's version wants its flags written."""
-        return type(self).spell(self.named_version)
+        """The same of these options."""
+        return self.spelling_of(dict(self))
 
     def catalogue(self, kind: str) -> Catalogue | None:
         """The flags of exactly the version that the study names; None where that is not known."""

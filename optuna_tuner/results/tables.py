@@ -118,6 +118,7 @@ def study_document(study: StudyView) -> dict[str, Json]:
     return {
         "name": study.name,
         "description": study.spec.description,
+        "notice": study.spec.notice,
         "engine": study.spec.engine.kind,
         "model": study.spec.model.name,
         "state": study.state.value,
@@ -144,6 +145,7 @@ def best_document(study: StudyView) -> dict[str, Json]:
     best = study.best.trial
     rows = flag_changes(study.spec.fixed_flags, best.params) if best else ()
     return {
+        "notice": study.spec.notice,
         "text": study.best.text,
         "trials": [trial_document(trial) for trial in study.best.trials],
         "gain": study.comparison.text,

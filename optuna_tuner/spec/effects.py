@@ -20,7 +20,7 @@ MEANING = {Effect.QUALITY: "the model's answers", Effect.PRODUCT: "what clients 
 def known_flags(engine: Part) -> Catalogue | None:
     """The flags of the version that a study names, or of the newest one; None where no version has a catalogue."""
     version = str(engine.options.get("version") or "")
-    return (shelf.find(engine.kind, version) if version else None) or shelf.newest_shipped(engine.kind)
+    return (shelf.find(engine.flags_of, version) if version else None) or shelf.newest_shipped(engine.flags_of)
 
 
 def effect_of(catalogue: Catalogue | None, name: str) -> Effect:

@@ -28,6 +28,16 @@ class Part(BaseModel):
         """Everything but the kind; checked against the plugin's own Options."""
         return self.model_extra or {}
 
+    @property
+    def like(self) -> str:
+        """The engine that this one only simulates, where it says so; empty for one that is what it is called."""
+        return str(self.options.get("like") or "")
+
+    @property
+    def flags_of(self) -> str:
+        """The engine whose flags these are."""
+        return self.like or self.kind
+
 
 class ModelSpec(BaseModel):
     """The model to serve."""
@@ -180,6 +190,13 @@ class StudySpec(BaseModel):
             place = self.warm_start.studies.index(self.name)
             refuse([Misfit(("warm_start", "studies", place), "is this study itself; name an older one")])
         return self
+
+    @property
+    def notice(self) -> str:
+        """What must be known of every figure of this study first; empty for real servers."""
+        if not self.engine.like:
+            return ""
+        return f"SIMULATED: a model of {self.engine.like} answered, no GPU; no figure here is a real server's."
 
     @property
     def first_params(self) -> tuple[Params, ...]:

@@ -15,10 +15,11 @@ def flag_warnings(spec: StudySpec, engine: Engine) -> Iterator[str]:
     """That the flags could not be checked, that some are deprecated, or that a search would change more than speed."""
     catalogue = engine.catalogue()
     if catalogue is None:
-        known = shelf.versions(spec.engine.kind)
+        engine_name = spec.engine.flags_of
+        known = shelf.versions(engine_name)
         if known:
             yield (
-                f"the flags are not checked before the run: engine.version names no {spec.engine.kind} whose flags are "
+                f"the flags are not checked before the run: engine.version names no {engine_name} whose flags are "
                 f"known; {known[0]} to {known[-1]} are, others by: optuna-tuner catalog refresh"
             )
         return

@@ -36,6 +36,7 @@ class Plan:
     slots: tuple[Slot, ...]
     warm_start: tuple[str, ...]  # what older studies found that is tried first, and what changed on the way
     warnings: tuple[str, ...]
+    notice: str  # what must be known of every figure first; empty for a real server
     beyond_speed: str  # what the search may change beside the speed, and what is done about it; empty for nothing
 
 
@@ -71,6 +72,7 @@ def plan(
         remarks=tuple(parts.engine.remarks(model, params, slots[0]) for params in chosen),
         warm_start=tuple(map(str, older.taken)),
         warnings=(*_warnings(spec, parts), *refusal_warnings(spec, objection), *older.remarks),
+        notice=spec.notice,
         beyond_speed=_beyond_speed(spec),
     )
 

@@ -1,8 +1,11 @@
 from pathlib import Path
 from typing import ClassVar
 
+from pydantic import JsonValue
+
 from optuna_tuner.engines.llama_cpp import LlamaCpp
 from optuna_tuner.engines.sglang import Sglang
+from optuna_tuner.engines.simulated import Simulated
 from optuna_tuner.engines.vllm import Vllm
 from optuna_tuner.testing.engine_cases import EngineCases
 from optuna_tuner.testing.fake_engine import FakeEngine
@@ -50,6 +53,38 @@ class TestSglang(EngineCases):
         "--mem-fraction-static": "mem_fraction_static",
         "--enable-hicache": "enable_hierarchical_cache",
     }
+
+
+SIMULATED: dict[str, JsonValue] = {
+    "gpu": "L40S",
+    "gpus": 2,
+    "config": {
+        "model_type": "llama",
+        "hidden_size": 4096,
+        "intermediate_size": 14336,
+        "num_attention_heads": 32,
+        "num_key_value_heads": 8,
+        "num_hidden_layers": 32,
+        "vocab_size": 128256,
+    },
+}
+
+
+class TestSimulatedVllm(EngineCases):
+    engine_class = Simulated
+    options: ClassVar = {**SIMULATED, "like": "vllm", "version": "0.33.0"}
+    good = TestVllm.good
+    switch = TestVllm.switch
+    aliases: ClassVar = TestVllm.aliases
+    logs: ClassVar = TestVllm.logs
+
+
+class TestSimulatedSglang(EngineCases):
+    engine_class = Simulated
+    options: ClassVar = {**SIMULATED, "like": "sglang", "version": "0.5.23"}
+    good = TestSglang.good
+    switch = TestSglang.switch
+    aliases: ClassVar = TestSglang.aliases
 
 
 class TestLlamaCpp(EngineCases):

@@ -14,6 +14,7 @@ from optuna_tuner.contracts import Engine
 from optuna_tuner.engines.llama_cpp import LlamaCpp, LlamaCppOptions
 from optuna_tuner.engines.sglang import Sglang, SglangOptions
 from optuna_tuner.engines.sglang import spelling as spelling_of_sglang
+from optuna_tuner.engines.simulated import Simulated, SimulatedOptions
 from optuna_tuner.engines.vllm import Vllm, VllmOptions
 from optuna_tuner.engines.vllm import spelling as spelling_of_vllm
 from optuna_tuner.values import Model, Params, Scalar, Slot
@@ -88,6 +89,18 @@ def test_vllm_argv(flags: Mapping[str, Scalar], end: tuple[str, ...]) -> None:
 )
 def test_sglang_argv(flags: Mapping[str, Scalar], end: tuple[str, ...]) -> None:
     assert sglang(flags) == (*SGLANG_START, *end)
+
+
+@pytest.mark.parametrize(("like", "true"), [("vllm", VLLM_START), ("sglang", SGLANG_START)])
+def test_a_simulated_server_gets_the_true_ones_arguments_behind_what_it_is_to_simulate(
+    like: str, true: tuple[str, ...]
+) -> None:
+    options = {"like": like, "version": "1.2.3", "gpu": "L4", "gpus": 2, "startup_s": 0.25, "config": None}
+    setting = f'{{"like":"{like}","version":"1.2.3","gpu":"L4","gpus":2,"startup_s":0.25}}'
+    launch = Simulated(SimulatedOptions.model_validate(options)).render(MODEL, Params(), TWO_GPUS)
+    assert launch.argv[:4] == (sys.executable, "-m", "optuna_tuner.simulation.serve", setting)
+    assert launch.argv[4:] == true[true.index("serve") + 1 :] if like == "vllm" else true[3:]
+    assert launch.gpus == 0
 
 
 @pytest.mark.parametrize(

@@ -105,6 +105,7 @@ def _attributes(study: StudyView) -> dict[str, Json]:
     spec, best = study.spec, study.best.trial
     known: dict[str, Json] = {
         "state": study.state.value,
+        "notice": spec.notice,
         "engine": spec.engine.kind,
         "engine_version": str(spec.engine.options.get("version") or ""),
         "model": spec.model.name,

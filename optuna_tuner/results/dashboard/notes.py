@@ -42,6 +42,7 @@ def study_note(study: StudyView, command: str) -> str:
     causes = [(cause.value, str(count), study.advice(cause)) for cause, count in study.causes.items()]
     return page(
         f"# {plain(study.name)}",
+        f"**{plain(study.spec.notice)}**" if study.spec.notice else "",
         plain(study.spec.description),
         tally,
         # A gain names the best trial too, and says the same about repeats.
@@ -114,6 +115,7 @@ def trial_note(study: StudyView, trial: TrialView) -> str:
     headline = f"**{trial.state.value}**{f': {trial.cause.value}' if trial.cause else ''}.{took}{retry}"
     phases = ", ".join(f"{phase.value.replace('_', '-')} {span(s)}" for phase, s in trial.phases_s.items())
     return page(
+        f"**{plain(study.spec.notice)}**" if study.spec.notice else "",
         headline,
         plain(_sentence(trial.repeats)),
         plain(trial.advice),
