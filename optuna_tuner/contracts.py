@@ -137,6 +137,16 @@ class Deployer(Plugin):
         """
         del launch
 
+    @property
+    def gpus(self) -> int:
+        """GPUs that each server is given elsewhere; on this host (`host_bound`) the workers' slots tell."""
+        return 0
+
+    @property
+    def lag_s(self) -> float:
+        """Seconds for which `state` may still call a server running after its machine has gone."""
+        return 0.0
+
     @abstractmethod
     def render(self, launch: Launch, name: str, labels: Mapping[str, str], slot: Slot) -> Request:
         """The complete request, pure and printable. `name` is unique and deterministic; `labels` find it again."""

@@ -32,7 +32,7 @@ from optuna_tuner.tuning.preflight import demand
 from optuna_tuner.tuning.process import work
 from optuna_tuner.tuning.reaping import HouseReaped, reap_afterwards, reap_house
 from optuna_tuner.tuning.setting import assemble
-from optuna_tuner.tuning.slots import find_slots, holding_free
+from optuna_tuner.tuning.slots import holding_for, slots_for
 from optuna_tuner.tuning.study import create_or_resume
 from optuna_tuner.tuning.warm_start import found, warmed
 from optuna_tuner.values import Json
@@ -77,7 +77,8 @@ class Tuner:
         asked = study if isinstance(study, StudySpec) else self.validate(study)
         older, spec = found(self._store, asked, self._kinds), warmed(self._store, asked, self._kinds)
         parts = assemble(spec, self._kinds)
-        return plan(spec, parts, model_paths(spec.model), find_slots(workers), self._estimate_s(spec), older)
+        slots = slots_for(parts.deployer, workers)
+        return plan(spec, parts, model_paths(spec.model), slots, self._estimate_s(spec), older)
 
     def _estimate_s(self, spec: StudySpec) -> float | None:
         known = next((view for view in self.studies() if view.name == spec.name), None)
@@ -108,8 +109,8 @@ class Tuner:
 
     def _employ(self, record: StudyRecord, workers: int, tick: Callable[[], None]) -> None:
         """Work with so many processes until they are done; whatever ends them, nothing stays behind them."""
-        spec, slots = _spec(record), find_slots(workers)
-        deadline = wall_time(spec)
+        spec = _spec(record)
+        slots, deadline = slots_for(assemble(spec, self._kinds).deployer, workers), wall_time(spec)
         demand(spec, self._kinds, slots[0])
         prepare_model(spec.model)
         try:
@@ -133,7 +134,7 @@ class Tuner:
         with on_signals() as interruption:
             record = self._store.studies.get(name) if name else self._only_open_study()
             deadline = wall_time(_spec(record))
-            with holding_free(slot) as mine:
+            with holding_for(assemble(_spec(record), self._kinds).deployer, slot) as mine:
                 demand(_spec(record), self._kinds, mine)
                 worker = work(self._store, record.id, mine, self._kinds, deadline)
                 interruption.answer(worker.heart.interrupt)

@@ -97,6 +97,7 @@ _MEANING: Mapping[Cause, tuple[Blame, str]] = {
 class Status(StrEnum):
     """What a deployer knows about something that it started."""
 
+    QUEUED = "queued"  # it waits for a machine, for `limits.queue_s` at most; its start-up has not begun
     STARTING = "starting"  # wait on, until the deadline
     RUNNING = "running"  # the process lives; it may not answer yet
     EXITED = "exited"  # it ended by itself: ask the engine what its log means
@@ -157,11 +158,13 @@ class Slot:
     host: str
     gpus: tuple[str, ...] = ()
     cores: tuple[int, ...] = ()
+    elsewhere: bool = False  # its servers run on other machines; its GPUs only count what each of them is given
 
     @property
     def devices(self) -> tuple[str, ...]:
         """What it owns, one name each; the same name everywhere on its host."""
-        return (*(f"gpu-{gpu}" for gpu in self.gpus), *(f"core-{core}" for core in self.cores))
+        own = () if self.elsewhere else self.gpus
+        return (*(f"gpu-{gpu}" for gpu in own), *(f"core-{core}" for core in self.cores))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

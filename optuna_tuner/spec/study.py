@@ -119,7 +119,12 @@ class Limits(BaseModel):
 
     model_config = STRICT
 
-    startup_s: float = Field(default=1800, gt=0, description="From the start of the server to its first answer.")
+    queue_s: float = Field(
+        default=86400, gt=0, description="For a cluster to give the server a machine; then it is the machine's fault."
+    )
+    startup_s: float = Field(
+        default=1800, gt=0, description="From the start of the server, on its machine, to its first answer."
+    )
     warm_up_s: float = Field(default=300, gt=0, description="For the requests that are not measured.")
     quality_s: float = Field(default=600, gt=0, description="For the answers to all prompts of `quality`.")
     benchmark_s: float = Field(default=3600, gt=0, description="For all load levels together.")

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import logging
 import socket
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from threading import Event, Thread
@@ -13,7 +12,7 @@ from urllib.parse import urlsplit
 
 import httpx
 
-from optuna_tuner.clock import Deadline, now, poll
+from optuna_tuner.clock import Deadline, poll
 from optuna_tuner.contracts import Deployer
 from optuna_tuner.errors import (
     DeployerError,
@@ -26,14 +25,13 @@ from optuna_tuner.errors import (
 from optuna_tuner.http import get
 from optuna_tuner.tuning import gpus
 from optuna_tuner.tuning.journal import Journal
+from optuna_tuner.tuning.probe import Probe
 from optuna_tuner.tuning.prompt import prompt
 from optuna_tuner.tuning.setting import Setting
 from optuna_tuner.values import Blame, Cause, Diagnosis, Endpoint, Handle, Launch, Phase, Request, State, Status
 
 LOG_TAIL_CHARACTERS = 4000
 PROBE_TIMEOUT_S = 1.0  # a server that accepts and never answers must not delay the sight of its exit
-PROBE_TOTAL_S = 10.0  # for the whole of an answer; a healthy server on a loaded machine needs a second or two
-PROBE_WAIT_S = 0.1  # then the server's exit is looked for again
 WATCH_EVERY_S = 0.5
 END_IS_SEEN_S = 5.0  # after a server's last word; the deployer sees its end when all its processes have gone
 
@@ -58,16 +56,41 @@ def deployed(setting: Setting, launch: Launch, journal: Journal, stop: Event) ->
     _demand_free_gpus(setting)
     request = _announce(setting, launch, journal)
     try:
-        with journal.phase(Phase.START_UP):
-            handle = _start(setting, request, journal)
-            deadline = Deadline.after(setting.spec.limits.startup_s, stop)
-            server = Server(
-                endpoint=_wait_until_ready(setting, handle, launch, deadline), handle=handle, setting=setting
-            )
-        yield server
+        yield _bring_up(setting, launch, request, journal, stop)
     finally:
         with journal.phase(Phase.TEARDOWN):
             take_down(setting, journal, stop)
+
+
+def _bring_up(setting: Setting, launch: Launch, request: Request, journal: Journal, stop: Event) -> Server:
+    """Start it and wait until it answers. Time in a cluster's queue is none of its start-up."""
+    with journal.phase(Phase.START_UP):
+        handle = _start(setting, request, journal)
+        if setting.parts.deployer.state(handle).status is not Status.QUEUED:
+            return _ready(setting, launch, handle, stop)
+    with journal.phase(Phase.QUEUE):
+        _wait_for_machine(setting, handle, stop)
+    with journal.phase(Phase.START_UP):
+        return _ready(setting, launch, handle, stop)
+
+
+def _wait_for_machine(setting: Setting, handle: Handle, stop: Event) -> None:
+    last = ""
+
+    def look() -> bool | None:
+        nonlocal last
+        state = setting.parts.deployer.state(handle)
+        last = state.detail
+        return None if state.status is Status.QUEUED else True
+
+    seconds = setting.spec.limits.queue_s
+    if poll(look, Deadline.after(seconds, stop), WATCH_EVERY_S) is None:
+        raise DeployerError(f"it was given no machine within {seconds:g} s (limits.queue_s): {last}")
+
+
+def _ready(setting: Setting, launch: Launch, handle: Handle, stop: Event) -> Server:
+    deadline = Deadline.after(setting.spec.limits.startup_s, stop)
+    return Server(endpoint=_wait_until_ready(setting, handle, launch, deadline), handle=handle, setting=setting)
 
 
 def _demand_free_gpus(setting: Setting) -> None:
@@ -154,45 +177,6 @@ def _wait_until_ready(setting: Setting, handle: Handle, launch: Launch, deadline
     return endpoint
 
 
-class Probe:
-    """Asks a question that may take for ever, one at a time, beside the one who wants to know.
-
-    Time-outs of HTTP clients are for one read: a server that sends a byte a second would hold us for minutes. An
-    answer that took longer than PROBE_TOTAL_S is none.
-    """
-
-    def __init__(self) -> None:
-        self._asking: Future[bool] | None = None
-        self._asked_at = 0.0
-
-    def says_yes(self, ask: Callable[[], bool]) -> bool:
-        """Whether the answer to the question that is under way, or to this one, is there, in time, and yes.
-
-        Raises TrialError as the question did.
-        """
-        if self._asking is None:
-            self._asking, self._asked_at = Future(), now()
-            Thread(target=_answer, args=(self._asking, ask), name="probe", daemon=True).start()
-        try:
-            answer = self._asking.result(PROBE_WAIT_S)
-        except TimeoutError:
-            return False
-        finally:
-            if self._asking.done():
-                self._asking = None
-        return answer and now() - self._asked_at <= PROBE_TOTAL_S
-
-
-def _answer(asking: Future[bool], ask: Callable[[], bool]) -> None:
-    try:
-        asking.set_result(ask())
-    except (TrialError, OSError) as error:
-        asking.set_exception(error)
-    finally:
-        if not asking.done():
-            asking.cancel()
-
-
 def _answers(setting: Setting, endpoint: Endpoint, launch: Launch) -> bool:
     try:
         if not get(endpoint.url + launch.ready_path, PROBE_TIMEOUT_S).is_success:
@@ -249,13 +233,26 @@ def watched(server: Server, stop: Event) -> Iterator[Event]:
 
 
 def _raise_if_it_ends(server: Server, stop: Event) -> None:
-    """Who does not listen any more has ended, or is about to: then its end is waited for, which is the cause."""
+    """Who does not listen any more has ended, or is about to: then its end is waited for, which is the cause.
+
+    On a machine that may have died unseen nobody has to refuse a connection: there it is who does not answer.
+    """
+    lag_s = server.setting.parts.deployer.lag_s
+    there = _speaks if lag_s else _listens
 
     def look() -> bool | None:
         raise_if_ended(server.setting, server.handle)
-        return True if stop.is_set() or _listens(server.endpoint) else None
+        return True if stop.is_set() or there(server.endpoint) else None
 
-    poll(look, Deadline.after(END_IS_SEEN_S))
+    poll(look, Deadline.after(max(END_IS_SEEN_S, lag_s)))
+
+
+def _speaks(endpoint: Endpoint) -> bool:
+    try:
+        get(endpoint.url, PROBE_TIMEOUT_S)
+    except httpx.HTTPError:
+        return False
+    return True
 
 
 def _listens(endpoint: Endpoint) -> bool:

@@ -7,11 +7,13 @@ import os
 import socket
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
 from optuna_tuner import home
+from optuna_tuner.contracts import Deployer
 from optuna_tuner.deployers import local_end, local_server
 from optuna_tuner.errors import ConflictError, DeployerError, EnvironmentFaultError, TunerError
 from optuna_tuner.tuning import gpus
@@ -22,6 +24,21 @@ _SERVER_ENDS_S = 15.0  # the server of a worker that was just killed may hold it
 _LEFTOVER_GRACE_S = 3.0  # nobody waits for a dead worker's server, and its device is wanted
 
 logger = logging.getLogger(__name__)
+
+
+def slots_for(deployer: Deployer, workers: int) -> tuple[Slot, ...]:
+    """The slots of so many workers: shares of this host, or slots elsewhere where the deployer's servers are not here.
+
+    Raises EnvironmentFaultError when this host has too little for all.
+    """
+    if deployer.host_bound:
+        return find_slots(workers)
+    return tuple(_elsewhere(deployer, number) for number in range(workers))
+
+
+def _elsewhere(deployer: Deployer, number: int) -> Slot:
+    gpus_there = tuple(f"{deployer.kind}-gpu-{place}" for place in range(deployer.gpus))
+    return Slot(name=f"{deployer.kind}-{number}", host=socket.gethostname(), gpus=gpus_there, elsewhere=True)
 
 
 def find_slots(workers: int, gpus_per_slot: int | None = None) -> tuple[Slot, ...]:
@@ -80,6 +97,17 @@ def divide_cores(cores: Sequence[int], workers: int) -> tuple[Slot, ...]:
 
 
 @contextmanager
+def holding_for(deployer: Deployer, name: str | None = None) -> Iterator[Slot]:
+    """Own a slot as `holding_free` does; where the deployer's servers are not here there is one for everybody."""
+    if deployer.host_bound:
+        with holding_free(name) as slot:
+            yield slot
+        return
+    slot = _elsewhere(deployer, 0)
+    yield replace(slot, name=name) if name else slot
+
+
+@contextmanager
 def holding_free(name: str | None = None) -> Iterator[Slot]:
     """Own the slot of this name, or else the first that is free, the largest ones first.
 
@@ -117,8 +145,11 @@ def holding(slot: Slot, *, wait_s: float | None = None) -> Iterator[None]:
     A device is free only when the last server on it has ended, too, and a GPU only when its memory is back. So what a
     dead worker left there is ended first; that and the GPU are waited for, at most `wait_s` each (default 15 s and
     `gpus.BACK_S`). Raises ConflictError, which says who holds what, and EnvironmentFaultError for a GPU that is full
-    or in quarantine.
+    or in quarantine. A slot elsewhere has nothing to own.
     """
+    if slot.elsewhere:
+        yield
+        return
     with ExitStack() as stack:
         for device in slot.devices:
             _hold(stack, device, slot)

@@ -7,14 +7,14 @@ from threading import Event
 import pytest
 
 from optuna_tuner.errors import DeployerError
-from optuna_tuner.tuning import deployment
-from optuna_tuner.tuning.deployment import Probe
+from optuna_tuner.tuning import probe
+from optuna_tuner.tuning.probe import Probe
 
 
 @pytest.fixture
 def answer(monkeypatch: pytest.MonkeyPatch) -> Iterator[Event]:
     """Until it is set, the slow server answers nothing."""
-    monkeypatch.setattr(deployment, "PROBE_WAIT_S", 0.001)
+    monkeypatch.setattr(probe, "PROBE_WAIT_S", 0.001)
     event = Event()
     yield event
     event.set()
@@ -39,20 +39,20 @@ def test_a_slow_answer_is_asked_for_once_and_not_waited_for(answer: Event) -> No
 
 
 def test_an_answer_that_comes_too_late_is_none(answer: Event, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(deployment, "PROBE_TOTAL_S", -1.0)
-    monkeypatch.setattr(deployment, "PROBE_WAIT_S", 60)
+    monkeypatch.setattr(probe, "PROBE_TOTAL_S", -1.0)
+    monkeypatch.setattr(probe, "PROBE_WAIT_S", 60)
     assert not Probe().says_yes(lambda: True)
     assert not answer.is_set()
 
 
 @pytest.mark.parametrize("said", [True, False])
 def test_an_answer_in_time_counts(said: bool, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: FBT001  the answer
-    monkeypatch.setattr(deployment, "PROBE_WAIT_S", 60)
+    monkeypatch.setattr(probe, "PROBE_WAIT_S", 60)
     assert Probe().says_yes(lambda: said) is said
 
 
 def test_what_the_question_raises_is_raised(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(deployment, "PROBE_WAIT_S", 60)
+    monkeypatch.setattr(probe, "PROBE_WAIT_S", 60)
 
     def ask() -> bool:
         raise DeployerError("another server answers on our port")
