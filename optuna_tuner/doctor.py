@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import shutil
 import sys
 from dataclasses import dataclass
 
 from optuna_tuner.benchmarks import genai_bench_env
-from optuna_tuner.errors import StoreError, TunerError
+from optuna_tuner.deployers.slurm_cluster import Cluster
+from optuna_tuner.deployers.slurm_options import SlurmOptions
+from optuna_tuner.errors import DeployerError, StoreError, TunerError
 from optuna_tuner.home import HOME_VARIABLE, home
 from optuna_tuner.store.store import Store
 from optuna_tuner.tuning import gpus
@@ -34,6 +37,7 @@ def checks(storage: str) -> tuple[Check, ...]:
         _database(storage),
         _slots(),
         _quarantine(),
+        _slurm(),
         _extra("embedded server", "xllamacpp", "embedded"),
         _genai_bench(),
         _extra("GPU discovery", "pynvml", "gpu"),
@@ -83,6 +87,17 @@ def _quarantine() -> Check:
     ill = "; ".join(f"{uuid} since {since}: {reason}" for uuid, (since, reason) in gpus.quarantined().items())
     how = "end what holds the memory (nvidia-smi), or reset the GPU; it then comes back by itself"
     return Check(name="GPU quarantine", ok=not ill, found=ill or "no GPU in it", how_to_get=how)
+
+
+def _slurm() -> Check:
+    """Whether a cluster answers to the commands that are here; a study may reach another one by ssh."""
+    how = "run on a login node, or name one in the study: deployer.host"
+    if shutil.which("scontrol") is None:
+        return Check(name="Slurm", ok=False, found="not installed", how_to_get=how)
+    try:
+        return Check(name="Slurm", ok=True, found=Cluster(SlurmOptions()).answers())
+    except DeployerError as error:
+        return Check(name="Slurm", ok=False, found=str(error).rpartition("scontrol: ")[2], how_to_get=how)
 
 
 def _extra(name: str, module: str, extra: str) -> Check:

@@ -58,7 +58,9 @@ def _show_request(session: Session, request: Request) -> None:
         settings = [f"{name}={shlex.quote(value)}" for name, value in _texts(request, "env").items()]
         settings += [f'{name}="${source}"' for name, source in _texts(request, "secrets").items()]
         lines = [" ".join(settings), command] if settings else [command]
-        session.out.print("  " + " \\\n  ".join(lines), soft_wrap=True)
+        stdin = request.body.get("stdin")
+        given = f" <<'EOF'\n{stdin}EOF" if isinstance(stdin, str) else ""
+        session.out.print("  " + " \\\n  ".join(lines) + given, soft_wrap=True, markup=False, highlight=False)
     else:
         dump(request.body, "yaml")
 
