@@ -45,6 +45,19 @@ SCALARS: Mapping[str, Meaning] = {
     "duration_s": Meaning(unit="s", better="lower", text="From the first request's start to the last one's end."),
 }
 
+SUSTAINED: Mapping[str, Meaning] = {  # of a trial that searches for its load; no load level has them
+    "sustained_concurrency": Meaning(
+        unit="1",
+        better="higher",
+        text="The most requests in flight at which every constraint of the goals was kept; 0 where none was.",
+    ),
+    "sustained_rate_req_s": Meaning(
+        unit="req/s",
+        better="higher",
+        text="The most requests a second that arrived while every constraint of the goals was kept; 0 where none was.",
+    ),
+}
+
 QUALITY: Mapping[str, Meaning] = {  # of a trial, not of a load level: no benchmark delivers them
     "quality_agreement": Meaning(
         unit="1",
@@ -74,3 +87,9 @@ METRICS: Mapping[str, Meaning] = {
     **{f"{name}.{statistic}": meaning for name, meaning in DISTRIBUTIONS.items() for statistic in STATISTICS},
     **SCALARS,
 }
+
+
+def unit(metric: str) -> str:
+    """A metric's unit; "1" for a count, a share, and a metric of the user's own."""
+    known = METRICS.get(metric) or SUSTAINED.get(metric)
+    return known.unit if known else "1"

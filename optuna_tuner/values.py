@@ -253,6 +253,7 @@ class Measurement:
     load: Load
     metrics: Metrics
     report: str = ""
+    probe: bool = False  # it only looked for a load: the trial's figures are another client's
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

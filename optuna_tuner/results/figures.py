@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from optuna_tuner.metrics import METRICS
+from optuna_tuner.metrics import unit
 from optuna_tuner.results.best import value_of
 from optuna_tuner.results.importance import Importance
 from optuna_tuner.results.trials import TrialState, TrialView
@@ -45,8 +45,7 @@ def _axis(title: str) -> dict[str, object]:
 
 def named(metric: str) -> str:
     """A metric's name with its unit, for an axis."""
-    unit = METRICS[metric].unit if metric in METRICS else "1"
-    return metric if unit == "1" else f"{metric} [{unit}]"
+    return metric if unit(metric) == "1" else f"{metric} [{unit(metric)}]"
 
 
 def history(study: StudyView, place: int = 0) -> Figure:

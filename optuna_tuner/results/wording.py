@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from optuna_tuner.metrics import METRICS
+from optuna_tuner.metrics import unit
 
 if TYPE_CHECKING:
+    from optuna_tuner.spec.goals import Goals
     from optuna_tuner.store.records import Choice
 
 MINUTE_S = 60
@@ -35,8 +36,13 @@ def span(seconds: float) -> str:
 
 def measured(metric: str, value: float) -> str:
     """A metric's value with its unit, where the vocabulary knows the metric."""
-    unit = METRICS[metric].unit if metric in METRICS else "1"
-    return number(value) if unit == "1" else f"{number(value)} {unit}"
+    return number(value) if unit(metric) == "1" else f"{number(value)} {unit(metric)}"
+
+
+def goal_metrics(goals: Goals) -> tuple[str, ...]:
+    """What the goals speak of, each once, objectives first."""
+    names = [*(each.metric for each in goals.objectives), *(each.metric for each in goals.constraints)]
+    return tuple(dict.fromkeys(names))
 
 
 def passed_over(choice: Choice) -> str:

@@ -6,6 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from optuna_tuner.errors import InfrastructureError, TrialError
+from optuna_tuner.load_range import LoadRange
+from optuna_tuner.search.attained import has_figures, probes_of, reported
+from optuna_tuner.search.load import sustained
 from optuna_tuner.spec.goals import Goals
 from optuna_tuner.store.records import Outcome, Verdict
 from optuna_tuner.values import Blame, Cause, Measurement, Metrics
@@ -29,12 +32,15 @@ class Score:
         return sum(max(0.0, value) for value in self.constraints.values())
 
 
-def score(goals: Goals, measurements: Sequence[Measurement]) -> Score:
+def score(goals: Goals, measurements: Sequence[Measurement], sought: LoadRange | None = None) -> Score:
     """Score a trial at its operating point.
 
-    With `level: best` that is the load level which is best in the first objective among those that keep every
+    Where the most load was `sought`, that is the load that was found, or the one that breaks the constraints least.
+    Else, with `level: best`, it is the load level which is best in the first objective among those that keep every
     constraint, or the one that breaks them least; with `level: mean` each metric is averaged over all levels.
     """
+    if sought is not None:
+        return _score_of_search(goals, measurements, sought)
     if goals.level == "mean":
         return _score_of(goals, "", _mean([measurement.metrics for measurement in measurements]))
     scores = [_score_of(goals, str(measurement.load), measurement.metrics) for measurement in measurements]
@@ -51,13 +57,25 @@ def _score_of(goals: Goals, level: str, metrics: Metrics) -> Score:
     )
 
 
+def _score_of_search(goals: Goals, measurements: Sequence[Measurement], sought: LoadRange) -> Score:
+    """A load that was measured several times has its mean figures. One at least must have figures."""
+    counted = reported(measurements)
+    found = sustained(probes_of(goals, counted))
+    scores: list[Score] = []
+    for load in dict.fromkeys(each.load for each in counted):
+        levels = [each.metrics for each in counted if each.load == load]
+        if all(has_figures(goals, each) for each in levels) and found in {None, load.value}:
+            scores.append(_score_of(goals, str(load), {**_mean(levels), sought.metric: found or 0.0}))
+    return min(scores, key=lambda each: each.excess)
+
+
 def _mean(levels: Sequence[Metrics]) -> Metrics:
     return {name: sum(level[name] for level in levels) / len(levels) for name in levels[0]}
 
 
-def scored(goals: Goals, measurements: Sequence[Measurement]) -> Outcome:
+def scored(goals: Goals, measurements: Sequence[Measurement], sought: LoadRange | None = None) -> Outcome:
     """The outcome of a trial that ran to its end; feasible or not."""
-    result = score(goals, measurements)
+    result = score(goals, measurements, sought)
     broken = [name for name, excess in result.constraints.items() if excess > 0]
     return Outcome(
         verdict=Verdict.COMPLETE,
