@@ -16,13 +16,14 @@ import click
 from pydantic import BaseModel
 
 from optuna_tuner import errors
+from optuna_tuner.benchmarks.load_search import ConcurrencySearch, RateSearch
 from optuna_tuner.cli.app import SECTIONS, cli
 from optuna_tuner.cli.command import Command, Group
 from optuna_tuner.cli.plugin_list import Listed, Option, options_of, plugin_list
 from optuna_tuner.engines.known_causes import Sign, common_signs, sign_book
 from optuna_tuner.engines.known_rules import KnownRule, RuleBook, findings, rule_book
 from optuna_tuner.engines.known_values import FACTS
-from optuna_tuner.metrics import DISTRIBUTIONS, KV_CACHE, QUALITY, SCALARS, STATISTICS, Meaning
+from optuna_tuner.metrics import DISTRIBUTIONS, KV_CACHE, QUALITY, SCALARS, STATISTICS, SUSTAINED, Meaning
 from optuna_tuner.plugins import InstalledKinds
 from optuna_tuner.presets.shelf import Wanted, preset_text
 from optuna_tuner.spec import goals, quality, space, study
@@ -74,6 +75,12 @@ rule that names a flag without a value (not sampled, not fixed) does not apply. 
 not launched: [the sampler draws again](../explanation/how-rules-reach-the-sampler.md). What the engine itself refuses
 need not be said: [rules between flags](rules.md) come with the package."""
 
+SEARCHES_TEXT = """\
+## A search for the most load
+
+Instead of levels, [each trial looks for the most load](../how-to/find-the-most-load.md) at which the constraints of the
+goals are kept."""
+
 PARTS = """\
 `engine`, `deployer` and `benchmark` each have a `kind` and the options of that kind: see [plugins](plugins.md). A study
 without a `deployer` uses `local`."""
@@ -113,6 +120,13 @@ SCALARS_TEXT = """\
 ## One value for a load level
 
 Throughputs and rates are divided by `duration_s`."""
+
+SUSTAINED_TEXT = """\
+## The most load
+
+Of a trial that [looks for the most load](../how-to/find-the-most-load.md), not of a load level. In `goals` each is a
+metric like the others, where the benchmark has such a search: of `concurrency`, or of `request_rate`.
+What "most" means exactly is told in [how a trial is scored](../explanation/how-a-trial-is-scored.md#the-most-load)."""
 
 QUALITY_METRICS_TEXT = """\
 ## Of a trial's answers
@@ -384,6 +398,8 @@ def _metrics() -> Iterator[str]:
     yield _meanings(DISTRIBUTIONS)
     yield SCALARS_TEXT
     yield _meanings(SCALARS)
+    yield SUSTAINED_TEXT
+    yield _meanings(SUSTAINED)
     yield QUALITY_METRICS_TEXT
     yield _meanings(QUALITY)
     yield KV_CACHE_TEXT
@@ -444,6 +460,10 @@ def _plugins() -> Iterator[str]:
         yield f"### `{plugin.kind}`"
         yield f"{plugin.summary[0].upper()}{plugin.summary[1:]}."
         yield fields(plugin.options)
+    yield SEARCHES_TEXT
+    for option, search in (("concurrency", ConcurrencySearch), ("request_rate", RateSearch)):
+        yield f"### Of `{option}`"
+        yield fields(options_of(search))
 
 
 def _rules() -> Iterator[str]:

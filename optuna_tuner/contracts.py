@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Protocol
@@ -13,6 +13,7 @@ from pydantic import BaseModel
 
 from optuna_tuner.catalog.catalogue import Catalogue
 from optuna_tuner.clock import Deadline
+from optuna_tuner.load_range import LoadRange
 from optuna_tuner.memory.layout import Layout, Settings
 from optuna_tuner.values import (
     Diagnosis,
@@ -201,7 +202,11 @@ class Benchmark(Plugin):
 
     @abstractmethod
     def loads(self) -> tuple[Load, ...]:
-        """The load levels that `run` will measure, in order."""
+        """The load levels that `run` will measure, in order; none where `searched` has a range."""
+
+    def searched(self) -> LoadRange | None:
+        """The range in which each trial looks for the most load, by `probe`; None where it measures `loads`."""
+        return None
 
     @abstractmethod
     def warm_up(self, target: Target, deadline: Deadline) -> None:
@@ -214,6 +219,18 @@ class Benchmark(Plugin):
         Raises BenchmarkError when the client failed or its report cannot be true, DegradedError when too many
         requests failed, StoppedError when the deadline's flag is set.
         """
+
+    def probe(self, target: Target, loads: Iterable[Load], deadline: Deadline) -> Iterator[Measurement]:
+        """Measure these loads of the range as `run` does, one by one as they come: the next follows from the last.
+
+        A load under which too many requests fail is an answer too, without other figures than their counts.
+        """
+        raise NotImplementedError(f"{self.kind} searches for no load")
+
+    def report(self, target: Target, load: Load, deadline: Deadline) -> Measurement | None:
+        """The figures of the load that was found, where the client of the probes does not report them; else None."""
+        del target, load, deadline
+        return None
 
     @abstractmethod
     def missing(self) -> str | None:

@@ -6,19 +6,32 @@ import json
 import math
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal, cast
+from typing import Annotated, ClassVar, Literal, Self, cast
 
-from pydantic import BaseModel, BeforeValidator, Field, JsonValue, PositiveInt
+from pydantic import BaseModel, BeforeValidator, Field, JsonValue, model_validator
 
-from optuna_tuner.benchmarks import gate, genai_bench_env, plausibility, probes, prompts, scenarios, statistics
+from optuna_tuner.benchmarks import (
+    gate,
+    genai_bench_env,
+    load_search,
+    plausibility,
+    probes,
+    prompts,
+    scenarios,
+    statistics,
+)
 from optuna_tuner.benchmarks.client_process import Client, ending, fresh_folder, started
 from optuna_tuner.benchmarks.genai_bench_report import LevelReport, duration_s, spans
+from optuna_tuner.benchmarks.http import Http, HttpOptions
 from optuna_tuner.clock import Deadline, now, poll
 from optuna_tuner.contracts import Benchmark, Target
 from optuna_tuner.errors import BenchmarkError, DegradedError, EnvironmentFaultError
+from optuna_tuner.load_range import LoadRange
+from optuna_tuner.spec.misfits import Misfit, refuse
 from optuna_tuner.spec.space import STRICT
 from optuna_tuner.values import Load, Measurement
 
@@ -48,12 +61,9 @@ class GenaiBenchOptions(BaseModel):
         BeforeValidator(scenarios.listed, json_schema_input_type=str | list[str]),
         Field(min_length=1),
     ] = Field(description="Traffic scenarios: D(64,32), N(mean,dev)/(mean,dev) or U(low,high)/(low,high).")
-    concurrency: Annotated[
-        tuple[PositiveInt, ...],
-        BeforeValidator(scenarios.listed, json_schema_input_type=int | list[int]),
-        Field(min_length=1),
-        scenarios.DIFFERENT,
-    ] = Field(description="Requests in flight at any time; one level each.")
+    concurrency: load_search.Concurrency = Field(
+        description="Requests in flight at any time; one level each, or a search for the most."
+    )
     requests: int = Field(default=100, ge=1, description="Requests of each level, at least: it looks once a second.")
     max_time_s: float = Field(
         default=600,
@@ -66,6 +76,39 @@ class GenaiBenchOptions(BaseModel):
         default_factory=dict, description="Put into each request's body as they are."
     )
     executable: str | None = Field(default=None, description="Path of genai-bench; found by itself when left out.")
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if isinstance(self.concurrency, load_search.ConcurrencySearch):
+            load_search.refuse_several(self.scenario)
+        elif not self.users:
+            refuse([Misfit(("concurrency",), "must not be empty")])
+        return self
+
+    @property
+    def users(self) -> tuple[int, ...]:
+        """The levels; none where the load is searched."""
+        return () if isinstance(self.concurrency, load_search.ConcurrencySearch) else self.concurrency
+
+    def searched(self) -> LoadRange | None:
+        """Where the load is searched."""
+        search = self.concurrency
+        return search.between(self.scenario[0]) if isinstance(search, load_search.ConcurrencySearch) else None
+
+    def at(self, load: Load) -> GenaiBenchOptions:
+        """The same at one load that was found, with so many requests that it is really there."""
+        requests = load_search.requests_of(load, self.requests)
+        return self.model_copy(update={"concurrency": (int(load.value),), "requests": requests})
+
+    def probing(self) -> HttpOptions:
+        """What the built-in client needs to look for the load with the same traffic."""
+        return HttpOptions(
+            scenario=self.scenario,
+            concurrency=self.concurrency,
+            requests=self.requests,
+            max_time_s=self.max_time_s,
+            additional_params=self.additional_params,
+        )
 
     @property
     def minutes(self) -> int:
@@ -85,12 +128,17 @@ class GenaiBench(Benchmark):
 
     def metrics(self) -> frozenset[str]:
         """The whole vocabulary but inter-token latency, which genai-bench does not record."""
-        return DECLARED
+        sought = self.searched()
+        return DECLARED | ({sought.metric} if sought else set())
 
     def loads(self) -> tuple[Load, ...]:
-        """Scenario by scenario, as genai-bench runs them."""
+        """Scenario by scenario, as genai-bench runs them; none where the load is searched."""
         options = self._options
-        return tuple(Load(value=value, scenario=text) for text in options.scenario for value in options.concurrency)
+        return tuple(Load(value=value, scenario=text) for text in options.scenario for value in options.users)
+
+    def searched(self) -> LoadRange | None:
+        """As the options say."""
+        return self._options.searched()
 
     def missing(self) -> str | None:
         """How to get genai-bench; None when it is there."""
@@ -109,6 +157,15 @@ class GenaiBench(Benchmark):
         with started([str(program), *run.arguments()], _environment(), run.folder) as client:
             for number, load in enumerate(self.loads()):
                 yield run.measure(load, number, client, deadline)
+
+    def probe(self, target: Target, loads: Iterable[Load], deadline: Deadline) -> Iterator[Measurement]:
+        """By the built-in client, which starts at once; the figures are genai-bench's, at the load that is found."""
+        for found in Http(self._options.probing()).probe(target, loads, deadline):
+            yield replace(found, probe=True)
+
+    def report(self, target: Target, load: Load, deadline: Deadline) -> Measurement | None:
+        """One level of genai-bench."""
+        return next(iter(GenaiBench(self._options.at(load)).run(target, deadline)))
 
 
 class _Run:
@@ -135,7 +192,7 @@ class _Run:
             ("--model-tokenizer", self._target.model.tokenizer),
             ("--task", options.task),
             *(("--traffic-scenario", text) for text in options.scenario),
-            *(("--num-concurrency", str(value)) for value in options.concurrency),
+            *(("--num-concurrency", str(value)) for value in options.users),
             ("--max-time-per-run", str(options.minutes)),
             ("--max-requests-per-run", str(options.requests)),
             ("--dataset-path", str(self._prompts)),

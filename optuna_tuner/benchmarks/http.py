@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self, cast
 
-from pydantic import BaseModel, BeforeValidator, Field, JsonValue, PositiveFloat, PositiveInt, model_validator
+from pydantic import BaseModel, BeforeValidator, Field, JsonValue, model_validator
 
-from optuna_tuner.benchmarks import gate, probes, prompts, scenarios, statistics
+from optuna_tuner.benchmarks import gate, load_search, probes, prompts, scenarios, statistics
 from optuna_tuner.clock import Deadline
 from optuna_tuner.contracts import Benchmark, Target
+from optuna_tuner.errors import DegradedError
+from optuna_tuner.load_range import LoadRange
 from optuna_tuner.spec.space import STRICT
 from optuna_tuner.values import Load, LoadKind, Measurement
 
@@ -35,17 +37,14 @@ class HttpOptions(BaseModel):
         BeforeValidator(scenarios.listed, json_schema_input_type=str | list[str]),
         Field(min_length=1),
     ] = Field(description="Input and output tokens: D(64,32), N(mean,dev)/(mean,dev) or U(low,high)/(low,high).")
-    concurrency: Annotated[
-        tuple[PositiveInt, ...],
-        BeforeValidator(scenarios.listed, json_schema_input_type=int | list[int]),
-        scenarios.DIFFERENT,
-    ] = Field(default=(), description="Closed loop: so many requests in flight at any time; one level each.")
-    request_rate: Annotated[
-        tuple[PositiveFloat, ...],
-        BeforeValidator(scenarios.listed, json_schema_input_type=float | list[float]),
-        scenarios.DIFFERENT,
-    ] = Field(
-        default=(), description="Open loop: so many requests a second arrive, whether or not the server keeps up."
+    concurrency: load_search.Concurrency = Field(
+        default=(),
+        description="Closed loop: so many requests in flight at any time; one level each, or a search for the most.",
+    )
+    request_rate: load_search.RequestRate = Field(
+        default=(),
+        description="Open loop: so many requests a second arrive, whether or not the server keeps up; one level each, "
+        "or a search for the most.",
     )
     arrival: Literal["poisson", "constant"] = Field(default="poisson", description="How open-loop requests arrive.")
     requests: int = Field(default=100, ge=1, description="Requests of each level.")
@@ -63,14 +62,34 @@ class HttpOptions(BaseModel):
     def _one_kind_of_load(self) -> Self:
         if bool(self.concurrency) == bool(self.request_rate):
             raise ValueError("give either concurrency or request_rate")
+        if self.searched() is not None:
+            load_search.refuse_several(self.scenario)
         return self
 
     def loads(self) -> tuple[Load, ...]:
-        """One level for each scenario and value."""
-        open_loop = LoadKind.REQUEST_RATE if self.arrival == "poisson" else LoadKind.CONSTANT_RATE
-        kind = LoadKind.CONCURRENCY if self.concurrency else open_loop
-        values = self.concurrency or self.request_rate
-        return tuple(Load(kind=kind, value=value, scenario=text) for text in self.scenario for value in values)
+        """One level for each scenario and value; none where the load is searched."""
+        users, rates = self.concurrency, self.request_rate
+        if isinstance(users, load_search.ConcurrencySearch) or isinstance(rates, load_search.RateSearch):
+            return ()
+        kind = LoadKind.CONCURRENCY if users else self._open_loop
+        return tuple(Load(kind=kind, value=value, scenario=text) for text in self.scenario for value in users or rates)
+
+    def searched(self) -> LoadRange | None:
+        """Where the load is searched."""
+        if isinstance(self.concurrency, load_search.ConcurrencySearch):
+            return self.concurrency.between(self.scenario[0])
+        if isinstance(self.request_rate, load_search.RateSearch):
+            return self.request_rate.between(self.scenario[0], self._open_loop)
+        return None
+
+    @property
+    def hold_s(self) -> float:
+        """How long a searched rate is kept up at least."""
+        return self.request_rate.hold_s if isinstance(self.request_rate, load_search.RateSearch) else 0.0
+
+    @property
+    def _open_loop(self) -> LoadKind:
+        return LoadKind.REQUEST_RATE if self.arrival == "poisson" else LoadKind.CONSTANT_RATE
 
 
 class Http(Benchmark):
@@ -84,12 +103,17 @@ class Http(Benchmark):
         self._options = cast("HttpOptions", options)
 
     def metrics(self) -> frozenset[str]:
-        """The whole vocabulary."""
-        return statistics.DELIVERED
+        """The whole vocabulary; where the load is searched, what it is called, too."""
+        sought = self.searched()
+        return statistics.DELIVERED | ({sought.metric} if sought else set())
 
     def loads(self) -> tuple[Load, ...]:
         """Scenario by scenario, in the order of the options."""
         return self._options.loads()
+
+    def searched(self) -> LoadRange | None:
+        """As the options say."""
+        return self._options.searched()
 
     def warm_up(self, target: Target, deadline: Deadline) -> None:
         """Send `warm_up_requests`; whether they succeed is the first level's matter."""
@@ -97,13 +121,28 @@ class Http(Benchmark):
 
     def run(self, target: Target, deadline: Deadline) -> Iterator[Measurement]:
         """Measure level by level. Open-loop latencies count from the scheduled arrival."""
-        folder = target.folder / "benchmark"
         scale = self._calibrate(target, deadline)
         for number, load in enumerate(self.loads(), start=1):
             plan = self._plan(load, self._options.requests, target.success_rate)
-            samples = self._send(target, plan, scale, f"level {number}", deadline)
-            report = folder / f"requests-{number}-{load.kind.value}-{load.value:g}.jsonl"
-            yield self._measure(target, load, samples, report)
+            yield self._measure(target, plan, *self._sent(target, plan, scale, number, deadline))
+
+    def probe(self, target: Target, loads: Iterable[Load], deadline: Deadline) -> Iterator[Measurement]:
+        """As `run`, with so many requests that the load is really there.
+
+        Raises DegradedError where the server does not answer any more after a load that was too much for it.
+        """
+        scale = self._calibrate(target, deadline)
+        for number, load in enumerate(loads, start=1):
+            requests = load_search.requests_of(load, self._options.requests, self._options.hold_s)
+            plan = self._plan(load, requests, target.success_rate)
+            sent = self._sent(target, plan, scale, number, deadline)
+            try:
+                found = self._measure(target, plan, *sent)
+            except DegradedError as error:
+                if wrong := probes.probe(target, deadline):
+                    raise DegradedError(f"{load}: {error}; and then it does not answer: {wrong}") from error
+                found = _failed(target, load, *sent)
+            yield found
 
     def missing(self) -> str | None:
         """Nothing: its library comes with the package."""
@@ -121,6 +160,16 @@ class Http(Benchmark):
             reuse_connections=self._options.reuse_connections,
             extra=self._options.additional_params,
         )
+
+    def _sent(
+        self, target: Target, plan: Plan, scale: prompts.Scale, number: int, deadline: Deadline
+    ) -> tuple[Sequence[Sample], Path | None]:
+        """The requests of one level, and where they are kept; nowhere where there was no room."""
+        samples = self._send(target, plan, scale, f"level {number}", deadline)
+        load, began = plan.load, min((sample.due for sample in samples), default=0.0)
+        report = target.folder / "benchmark" / f"requests-{number}-{load.kind.value}-{load.value:g}.jsonl"
+        kept = _keep(report, "".join(sample.line(began) + "\n" for sample in samples))
+        return samples, report if kept else None
 
     @staticmethod
     def _send(target: Target, plan: Plan, scale: prompts.Scale, purpose: str, deadline: Deadline) -> list[Sample]:
@@ -146,20 +195,30 @@ class Http(Benchmark):
             return prompts.Scale.between(*counts)
         return prompts.Scale()
 
-    def _measure(self, target: Target, load: Load, samples: Sequence[Sample], report: Path) -> Measurement:
+    def _measure(self, target: Target, plan: Plan, samples: Sequence[Sample], report: Path | None) -> Measurement:
         began = min((sample.due for sample in samples), default=0.0)
-        kept = _keep(report, "".join(sample.line(began) + "\n" for sample in samples))
         records = [sample.record() for sample in samples]
         span_s = max((sample.ended for sample in samples), default=0.0) - began
         full = span_s < self._options.max_time_s
         most = max((sample.prompt.output_tokens for sample in samples), default=0)
         asked = scenarios.most_tokens(most, self._options.additional_params)
-        gate.check_requests(records, self._options.requests if full else 1, target.success_rate, asked)
+        gate.check_requests(records, plan.requests if full else 1, target.success_rate, asked)
         metrics = statistics.summarise(records, span_s, target.slo)
-        users = load.value if load.kind is LoadKind.CONCURRENCY else None
-        gate.check_metrics(metrics, self.metrics(), users)
-        told = str(report.relative_to(target.folder)) if kept else ""
-        return Measurement(load=load, metrics=metrics, report=told)
+        users = plan.load.value if plan.load.kind is LoadKind.CONCURRENCY else None
+        gate.check_metrics(metrics, statistics.DELIVERED, users)
+        return Measurement(load=plan.load, metrics=metrics, report=_told(target, report))
+
+
+def _failed(target: Target, load: Load, samples: Sequence[Sample], report: Path | None) -> Measurement:
+    """Of a level under which too many requests failed: the times of the others would be those of survivors."""
+    failed = sum(bool(sample.error) for sample in samples)
+    counts = {"completed_requests": float(len(samples) - failed), "failed_requests": float(failed)}
+    metrics = {**counts, "error_rate": failed / max(1, len(samples))}
+    return Measurement(load=load, metrics=metrics, report=_told(target, report))
+
+
+def _told(target: Target, report: Path | None) -> str:
+    return str(report.relative_to(target.folder)) if report else ""
 
 
 def _keep(report: Path, text: str) -> bool:

@@ -9,7 +9,7 @@ from optuna_tuner.cli.panel import show_counts
 from optuna_tuner.cli.session import Session
 from optuna_tuner.home import artifacts_folder
 from optuna_tuner.results.beyond_speed import beyond_speed
-from optuna_tuner.results.wording import passed_over, repaired, retracted, span
+from optuna_tuner.results.wording import goal_metrics, passed_over, repaired, retracted, span
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -61,7 +61,7 @@ def show_trial(session: Session, study: StudyView, trial: TrialView) -> None:
     # Without figures the amount of a violation is made up, so that the sampler learns; it says nothing to people.
     rows = [(name, *kept(excess, measured=trial.has_measured(name))) for name, excess in trial.constraints.items()]
     _section(session, "Constraints", ("constraint", "", ""), rows)
-    _levels(session, trial)
+    _levels(session, study, trial)
     phases = [(phase.value, span(took)) for phase, took in trial.phases_s.items()]
     _section(session, "Phases", ("phase", "took"), phases)
 
@@ -78,6 +78,7 @@ def _trial_facts(trial: TrialView) -> Mapping[str, str]:
         "repaired": repaired(trial.choice),
         "values": ", ".join(exact(value) for value in trial.values),
         "level": trial.level,
+        "load search": trial.load_search,
         "started": trial.started.isoformat(sep=" ", timespec="seconds") if trial.started else "",
         "took": "" if trial.duration_s is None else span(trial.duration_s),
         "worker": " ".join(filter(None, (trial.worker, trial.host, trial.slot))),
@@ -111,8 +112,20 @@ def _else(asked: Scalar, told: Scalar | None) -> Scalar | None:
     return None if told == asked else told
 
 
-def _levels(session: Session, trial: TrialView) -> None:
+def _levels(session: Session, study: StudyView, trial: TrialView) -> None:
+    """Every metric of every level; of the many loads of a search what the goals speak of, one after the other."""
+    if trial.load_search:
+        _loads(session, study, trial)
+        return
     names = dict.fromkeys(name for level in trial.measurements for name in level.metrics)
     rows = [(name, *(level.metrics.get(name) for level in trial.measurements)) for name in names]
     loads = [str(level.load) for level in trial.measurements]
     _section(session, "Metrics at each load level", ("metric", *loads), rows)
+
+
+def _loads(session: Session, study: StudyView, trial: TrialView) -> None:
+    names = [*goal_metrics(study.spec.goals), "error_rate"]
+    names = [name for name in dict.fromkeys(names) if any(name in level.metrics for level in trial.measurements)]
+    rows = [(str(level.load), *map(level.metrics.get, names)) for level in trial.measurements]
+    _section(session, "Loads in the order in which they were measured", ("load", *names), rows)
+    _section(session, f"Metrics at {trial.level}", ("metric", ""), list(trial.metrics.items()))

@@ -14,7 +14,7 @@ from optuna_tuner.results.beyond_speed import beyond_speed
 from optuna_tuner.results.diff import flag_changes
 from optuna_tuner.results.trials import TrialView
 from optuna_tuner.results.views import StudyView
-from optuna_tuner.values import Drift, Json, Scalar
+from optuna_tuner.values import Drift, Json, Measurement, Scalar
 
 TRIAL_COLUMNS = ("number", "kind", "state", "cause", "level", "duration_s", "tries", "worker", "same_as")
 STUDY_COLUMNS = (
@@ -176,11 +176,9 @@ def trial_document(trial: TrialView) -> dict[str, Json]:
         "kv_cache_retractions": trial.kv_cache_retractions,
         "quality": drift_document(trial.drift),
         "level": trial.level,
+        "load_search": trial.load_search,
         "metrics": _plain(trial.metrics),
-        "levels": [
-            {"load": str(measurement.load), "metrics": _plain(measurement.metrics), "report": measurement.report}
-            for measurement in trial.measurements
-        ],
+        "levels": [_level(measurement) for measurement in trial.measurements],
         "phases_s": {phase.value: _rounded(seconds) for phase, seconds in trial.phases_s.items()},
         "effective_config": _plain(trial.effective_config),
         "remarks": list(trial.remarks),
@@ -194,6 +192,15 @@ def trial_document(trial: TrialView) -> dict[str, Json]:
         "started": _time(trial.started),
         "ended": _time(trial.ended),
         "duration_s": _rounded(trial.duration_s),
+    }
+
+
+def _level(level: Measurement) -> dict[str, Json]:
+    return {
+        "load": str(level.load),
+        "probe": level.probe,
+        "metrics": _plain(level.metrics),
+        "report": level.report,
     }
 
 

@@ -55,6 +55,7 @@ class TrialView:
     reason: str
     advice: str  # what to conclude; empty when nothing went wrong
     level: str
+    load_search: str  # how the search for the most load ended; empty where the levels were given
     metrics: Mapping[str, float]
     measurements: tuple[Measurement, ...]
     phases_s: Mapping[Phase, float]
@@ -141,6 +142,7 @@ def trial_view(
         reason=outcome.reason,
         advice=outcome.advice,
         level=outcome.level,
+        load_search=outcome.load_search,
         metrics=outcome.metrics,
         measurements=outcome.measurements,
         phases_s=outcome.phases_s,

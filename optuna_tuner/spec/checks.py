@@ -14,6 +14,7 @@ from optuna_tuner.spec.faults import one_of, show
 from optuna_tuner.spec.first import check_first
 from optuna_tuner.spec.flags import check_flags, check_when
 from optuna_tuner.spec.goals import goal_misfits
+from optuna_tuner.spec.most_load import SEARCHES, check_load_search
 from optuna_tuner.spec.parts import Plugins
 from optuna_tuner.spec.rules import RuleError, evaluate, names
 from optuna_tuner.spec.shapes import did_you_mean
@@ -45,6 +46,8 @@ def check(draft: Draft, plugins: Plugins) -> Iterator[Fault]:
         yield from _check_rule(draft, ("rules", index, "forbid"), rule)
     yield from check_first(draft)
     yield from _check_search(draft)
+    if plugins.benchmark is not None and plugins.benchmark.searched() is not None:
+        yield from check_load_search(draft)
     yield from check_effects(draft)
 
 
@@ -58,6 +61,8 @@ def _check_metrics(draft: Draft, benchmark: Benchmark, kind: str) -> Iterator[Fa
 
 def _metric_hint(metric: str, delivered: AbstractSet[str]) -> str:
     """The nearest name; the statistic is what is mostly forgotten."""
+    if metric in SEARCHES:
+        return f"; a search for it does: {SEARCHES[metric]}"
     longer = sorted(name for name in delivered if name.startswith((f"{metric}.", f"{metric}_")))
     if longer:
         return f"; did you mean {one_of(map(show, longer))}?"

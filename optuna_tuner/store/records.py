@@ -54,6 +54,7 @@ class Outcome:
     reason: str = ""
     exact_advice: str = ""  # what to do, more exactly than the cause's own advice; "": there is none
     level: str = ""  # the load level whose metrics were scored, as str(Load); "" for a mean
+    load_search: str = ""  # how the search for the most load ended, for people; "" where the levels were given
     metrics: Mapping[str, float] = field(default_factory=dict)  # the metrics that were scored
     measurements: tuple[Measurement, ...] = ()
     phases_s: Mapping[Phase, float] = field(default_factory=dict)

@@ -21,7 +21,6 @@ from optuna_tuner.search.objection import NOTHING_KNOWN, Objection
 from optuna_tuner.search.redrawing import Redrawing
 from optuna_tuner.search.samplers import Problem, Repeated, make_pruner, make_sampler
 from optuna_tuner.search.serving import Serving
-from optuna_tuner.search.verdict import score
 from optuna_tuner.spec.space import named_in, suggest
 from optuna_tuner.spec.study import StudySpec
 from optuna_tuner.store.codec import decode_choice
@@ -190,14 +189,17 @@ class History:
         return self._study.get_trials(deepcopy=False)
 
     def give_up(self, trial: Trial) -> GiveUp:
-        """What asks Optuna's pruner after each load level. Raises optuna.TrialPruned, or StoppedError."""
+        """What asks Optuna's pruner after each load level. Raises optuna.TrialPruned, or StoppedError.
+
+        A search for the most load tells what it has found so far, for the dashboard; it has no pruner.
+        """
         goals = self._spec.goals
 
         def look(journal: Journal) -> None:
-            if self._spec.pruner.kind == "none" or len(goals.objectives) > 1:
+            step, value = len(journal.measurements), journal.so_far(goals)
+            unasked = self._spec.pruner.kind == "none" and not journal.sought
+            if unasked or value is None or len(goals.objectives) > 1:
                 return
-            step = len(journal.measurements)
-            value = score(goals, journal.measurements).values[0]
             try:
                 self._store.weathered(lambda: trial.report(value, step))
             except optuna.exceptions.UpdateFinishedTrialError as error:

@@ -11,6 +11,10 @@ from pathlib import Path
 
 from optuna_tuner.clock import now
 from optuna_tuner.errors import BenchmarkError, StoreError
+from optuna_tuner.load_range import LoadRange
+from optuna_tuner.search.attained import has_figures
+from optuna_tuner.search.verdict import score
+from optuna_tuner.spec.goals import Goals
 from optuna_tuner.store.artifacts import write_json, write_text
 from optuna_tuner.store.records import AttemptRecord, Outcome
 from optuna_tuner.store.store import Store
@@ -38,6 +42,8 @@ class Journal:
     identity: Mapping[str, Scalar] = field(default_factory=dict)
     remarks: tuple[str, ...] = ()
     kv_cache_retractions: int | None = None
+    sought: LoadRange | None = None  # where the most load is looked for; None where the levels are given
+    load_search: str = ""
 
     def __post_init__(self) -> None:
         """A repeated configuration waits in the queue from the end of its earlier run to its claim."""
@@ -80,6 +86,12 @@ class Journal:
             raise BenchmarkError(f"the benchmark gave no finite number for {', '.join(wrong)}")
         self.measurements.append(measurement)
 
+    def so_far(self, goals: Goals) -> float | None:
+        """The first objective, by what was measured until now; None while nothing has all figures."""
+        if not any(has_figures(goals, each.metrics) for each in self.measurements):
+            return None
+        return score(goals, self.measurements, self.sought).values[0]
+
     def complete(self, outcome: Outcome) -> Outcome:
         """The outcome with all that was written down."""
         return replace(
@@ -92,5 +104,6 @@ class Journal:
             reference=self.reference,
             identity=dict(self.identity),
             remarks=self.remarks,
+            load_search=self.load_search,
             kv_cache_retractions=self.kv_cache_retractions,
         )

@@ -10,6 +10,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
+from optuna_tuner.metrics import SUSTAINED
 from optuna_tuner.search.objection import Objection, first_of, remembered
 from optuna_tuner.store.records import AttemptKind, AttemptRecord, Outcome, Verdict
 from optuna_tuner.tuning.journal import Journal
@@ -51,6 +52,7 @@ class Servers:
         self._setting, self._engine = setting, setting.parts.engine
         self._ended = NewlyEnded(setting.store, setting.study_id)
         self._known, self._seen = Known(), Known()
+        self._sustained: dict[str, float] = {}
 
     def identity(self, params: Params) -> Identity:
         """What a server of these parameters will run with, as far as that is certain."""
@@ -76,6 +78,11 @@ class Servers:
         """What spoke against a configuration at the last look."""
         trial = self._seen.trial_of(params, self.key(params))
         return None if trial is None else f"the same server as trial {trial}"
+
+    def most_sustained(self, metric: str) -> float | None:
+        """The most load, by this name, that a server of the study sustains; None while none does."""
+        self._learn()
+        return self._sustained.get(metric)
 
     def raise_if_asked_before(self, journal: Journal) -> None:
         """Raise SameServerError where just this was asked for before: it was rejected, or gave what it gives."""
@@ -132,6 +139,9 @@ class Servers:
         """Take in what has ended since the last look."""
         for attempt in self._ended:
             outcome = attempt.outcome
+            if outcome is not None and outcome.cause is None:
+                for metric in SUSTAINED.keys() & outcome.metrics.keys():
+                    self._sustained[metric] = max(outcome.metrics[metric], self._sustained.get(metric, 0.0))
             if outcome is not None and outcome.identity and attempt.params is not None and self._is_its_own(outcome):
                 self._keep(attempt.params, outcome, _copy(attempt, outcome))
 
@@ -179,6 +189,7 @@ def _copy(attempt: AttemptRecord, outcome: Outcome) -> Outcome:
         reason=outcome.reason,
         exact_advice=outcome.exact_advice,
         level=outcome.level,
+        load_search=outcome.load_search,
         metrics=outcome.metrics,
         same_as=attempt.number if outcome.same_as is None else outcome.same_as,
     )

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import math
-import zlib
 from collections.abc import Callable
 from threading import Event
 
 import optuna
 
 from optuna_tuner.clock import Deadline
-from optuna_tuner.contracts import Target
 from optuna_tuner.errors import RejectedError, StoppedError, TrialError
 from optuna_tuner.search.verdict import ended, failed, pruned, scored
 from optuna_tuner.store.records import Outcome
 from optuna_tuner.tuning.deployment import Server, deployed, watched
 from optuna_tuner.tuning.journal import Journal
+from optuna_tuner.tuning.levels import levels, target
 from optuna_tuner.tuning.objections import known_bad
 from optuna_tuner.tuning.pressure import retractions_counted
 from optuna_tuner.tuning.quality import guard, guarded
@@ -43,9 +42,9 @@ def run_trial(setting: Setting, journal: Journal, servers: Servers, give_up_if_h
         guard(server, journal.params, journal, server_ended)
         with journal.phase(Phase.BENCHMARK), retractions_counted(server, journal):
             deadline = Deadline.after(setting.spec.limits.benchmark_s, server_ended)
-            for measurement in setting.parts.benchmark.run(target(server, journal), deadline):
+            for measurement in levels(server, journal, servers, deadline):
                 journal.keep(measurement)
-                if len(journal.measurements) < len(setting.parts.benchmark.loads()):  # after the last one it is done
+                if journal.sought or len(journal.measurements) < len(setting.parts.benchmark.loads()):  # not the last
                     give_up_if_hopeless(journal)
 
 
@@ -56,7 +55,7 @@ def outcome_of_trial(
     goals = setting.spec.goals
     try:
         run_trial(setting, journal, servers, give_up_if_hopeless, stop)
-        outcome = scored(goals, journal.measurements)
+        outcome = scored(goals, journal.measurements, journal.sought)
     except SameServerError as same:
         outcome = same.outcome
     except optuna.TrialPruned:
@@ -99,17 +98,3 @@ def warm_up(server: Server, journal: Journal, server_ended: Event) -> None:
     with journal.phase(Phase.WARM_UP):
         deadline = Deadline.after(server.setting.spec.limits.warm_up_s, server_ended)
         server.setting.parts.benchmark.warm_up(target(server, journal), deadline)
-
-
-def target(server: Server, journal: Journal) -> Target:
-    """What the benchmark shall load. The seed is the attempt's own: no two attempts share prompts."""
-    setting = server.setting
-    return Target(
-        endpoint=server.endpoint,
-        model=setting.model,
-        folder=journal.folder,
-        seed=zlib.crc32(journal.attempt.id.encode()),
-        slo=setting.spec.goals.request_slo.value(),
-        success_rate=setting.spec.limits.success_rate,
-        slot=setting.slot,
-    )

@@ -9,7 +9,7 @@ from optuna_tuner.results.dashboard.markdown import code, page, plain, section, 
 from optuna_tuner.results.diff import flag_changes
 from optuna_tuner.results.trials import TrialView
 from optuna_tuner.results.views import StudyView
-from optuna_tuner.results.wording import measured, number, passed_over, percent, repaired, retracted, span
+from optuna_tuner.results.wording import goal_metrics, measured, number, passed_over, percent, repaired, retracted, span
 from optuna_tuner.values import Measurement, Scalar
 
 FOOTER = "*Written by optuna-tuner, and kept up to date. Delete this line to keep your own text.*"
@@ -67,15 +67,9 @@ def _against(study: StudyView) -> str:
     trials = [trial for trial in (baseline, best) if trial]
     if not best or not any(trial.metrics for trial in trials):
         return ""
-    rows = [[name, *(_metric(trial, name) for trial in trials)] for name in _goal_metrics(study)]
+    rows = [[name, *(_metric(trial, name) for trial in trials)] for name in goal_metrics(study.spec.goals)]
     heads = [f"{'default' if trial is baseline else 'best'} ({trial.name})" for trial in trials]
     return table(("metric", *heads), rows)
-
-
-def _goal_metrics(study: StudyView) -> tuple[str, ...]:
-    goals = study.spec.goals
-    names = [*(each.metric for each in goals.objectives), *(each.metric for each in goals.constraints)]
-    return tuple(dict.fromkeys(names))
 
 
 def _metric(trial: TrialView, name: str) -> str:
@@ -126,6 +120,7 @@ def trial_note(study: StudyView, trial: TrialView) -> str:
         section("KV cache", plain(retracted(trial.kv_cache_retractions))),
         section("Constraints", _constraints(trial)),
         section("Load levels", _levels(study, trial)),
+        plain(_sentence(trial.load_search)),
         section("Phases", phases),
         section("Asked for, and what the server made of it", _rewritten(trial)),
         section("Known of these flags", "\n".join(f"* {plain(remark)}" for remark in trial.remarks)),
@@ -144,7 +139,7 @@ def _constraints(trial: TrialView) -> str:
 
 
 def _levels(study: StudyView, trial: TrialView) -> str:
-    names = [name for name in (*_goal_metrics(study), *LEVEL_METRICS) if _any_has(trial.measurements, name)]
+    names = [name for name in (*goal_metrics(study.spec.goals), *LEVEL_METRICS) if _any_has(trial.measurements, name)]
     names = list(dict.fromkeys(names))
     rows = [
         [
