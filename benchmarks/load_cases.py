@@ -13,7 +13,7 @@ from search.simulated import Simulated
 from optuna_tuner.load_range import LoadRange
 from optuna_tuner.search.grid import configurations
 from optuna_tuner.search.load import LoadSearch
-from optuna_tuner.testing.simulation.outcome import outcome
+from optuna_tuner.simulation.outcome import outcome
 from optuna_tuner.values import Load, LoadKind, Metrics
 
 ENDS = {LoadKind.CONCURRENCY: (1.0, 512.0), LoadKind.REQUEST_RATE: (0.25, 64.0)}

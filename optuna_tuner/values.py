@@ -239,8 +239,7 @@ class Load:
     scenario: str = ""
 
     def __str__(self) -> str:
-        text = f"{self.kind.value}={self.value:g}"
-        return f"{self.scenario} {text}" if self.scenario else text
+        return f"{self.scenario} {self.kind.value}={self.value:g}".lstrip()
 
 
 Metrics = Mapping[str, float]  # names carry unit and statistic; optuna_tuner.metrics holds the vocabulary

@@ -76,7 +76,7 @@ def _levels(view: StudyView, best: TrialView) -> str:
     """Where each was scored: every configuration at the level that suits it best."""
     theirs = view.baseline.level if view.baseline else ""
     other = f"; the default at {theirs}, the level that suits it best" if theirs not in {"", best.level} else ""
-    searched = f" Looked for: {best.load_search}." if best.load_search else ""
+    searched = f" Found by a search: {best.load_search}." if best.load_search else ""
     return f"Measured at {best.level}{other}.{searched}"
 
 
