@@ -119,7 +119,7 @@ class Engine(Plugin):
 class Deployer(Plugin):
     """Starts a launch somewhere. Every method may raise DeployerError; none waits for readiness."""
 
-    host_bound: ClassVar[bool] = False  # True: only the host that started a server can see and stop it
+    host_bound: bool = False  # True: only the host that started a server can see and stop it
     runs_own_programs: ClassVar[bool] = False  # True: servers are programs that are installed on the worker's host
 
     def misfits(self, study: Mapping[str, Json]) -> Iterator[tuple[tuple[str | int, ...], str]]:

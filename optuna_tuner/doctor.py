@@ -9,6 +9,7 @@ import sys
 from dataclasses import dataclass
 
 from optuna_tuner.benchmarks import genai_bench_env
+from optuna_tuner.deployers.docker import found_daemon
 from optuna_tuner.deployers.slurm_cluster import Cluster
 from optuna_tuner.deployers.slurm_options import SlurmOptions
 from optuna_tuner.errors import DeployerError, StoreError, TunerError
@@ -40,6 +41,7 @@ def checks(storage: str) -> tuple[Check, ...]:
         _slurm(),
         _extra("embedded server", "xllamacpp", "embedded"),
         _genai_bench(),
+        _docker(),
         _extra("GPU discovery", "pynvml", "gpu"),
         _extra("PostgreSQL driver", "psycopg", "postgresql"),
         _extra("MySQL driver", "pymysql", "mysql"),
@@ -110,3 +112,13 @@ def _extra(name: str, module: str, extra: str) -> Check:
 def _genai_bench() -> Check:
     program, missing = genai_bench_env.find(None), genai_bench_env.missing(None)
     return Check(name="genai-bench", ok=missing is None, found=str(program or "not found"), how_to_get=missing or "")
+
+
+def _docker() -> Check:
+    """The daemon that a study means which names none."""
+    try:
+        found = found_daemon()
+    except DeployerError as error:
+        how = "pip install 'optuna-tuner[docker]', and start dockerd, or let DOCKER_HOST name a daemon"
+        return Check(name="Docker daemon", ok=False, found=str(error), how_to_get=how)
+    return Check(name="Docker daemon", ok=True, found=found)

@@ -29,7 +29,7 @@ from optuna_tuner.tuning.logs import server_log
 from optuna_tuner.tuning.model import model_paths, prepare_model
 from optuna_tuner.tuning.plan import Plan, plan
 from optuna_tuner.tuning.preflight import demand
-from optuna_tuner.tuning.process import work
+from optuna_tuner.tuning.process import clear_devices, work
 from optuna_tuner.tuning.reaping import HouseReaped, reap_afterwards, reap_house
 from optuna_tuner.tuning.setting import assemble
 from optuna_tuner.tuning.slots import holding_for, slots_for
@@ -134,6 +134,7 @@ class Tuner:
         with on_signals() as interruption:
             record = self._store.studies.get(name) if name else self._only_open_study()
             deadline = wall_time(_spec(record))
+            clear_devices(self._store, self._kinds, record.id)
             with holding_for(assemble(_spec(record), self._kinds).deployer, slot) as mine:
                 demand(_spec(record), self._kinds, mine)
                 worker = work(self._store, record.id, mine, self._kinds, deadline)

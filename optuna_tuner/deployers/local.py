@@ -39,7 +39,7 @@ class Local(Deployer):
 
     kind: ClassVar[str] = local_server.KIND
     summary: ClassVar[str] = "processes of this host, on loopback"
-    host_bound: ClassVar[bool] = True
+    host_bound = True
     runs_own_programs: ClassVar[bool] = True
     Options: ClassVar[type[BaseModel]] = LocalOptions
 

@@ -36,6 +36,7 @@ class FakeOptions(BaseModel):
         examples=[{"ttft_ms": 20, "misbehave": "http_500=0.1"}],
     )
     env: Mapping[str, str] = Field(default_factory=dict, description="Environment variables of the server.")
+    image: str | None = Field(default=None, description="Container image, for deployers that use one.")
     command: tuple[str, ...] | None = Field(
         default=None,
         min_length=1,
@@ -73,6 +74,7 @@ class FakeEngine(Engine):
             argv=(*(self._options.command or (sys.executable, "-m", _SERVER)), *address, *flags),
             env={**self._options.env, **params.env},
             gpus=len(slot.gpus),
+            image=self._options.image,
             model=model,
         )
 

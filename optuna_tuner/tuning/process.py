@@ -46,7 +46,7 @@ def work(store: Store, study_id: str, slot: Slot, kinds: Kinds, deadline: Deadli
     record = store.studies.by_id(study_id)
     spec = StudySpec.model_validate_json(record.spec_json)
     parts, model = assemble(spec, kinds), prepare_model(spec.model)
-    reaper = Reaper(store, study_id, spec.limits, partial(make_deployer, store, kinds), everywhere=True)
+    reaper = reaper_of(store, kinds, study_id, spec)
     me = this_host()
     row = store.workers.register(
         study_id=study_id,
@@ -67,6 +67,20 @@ def work(store: Store, study_id: str, slot: Slot, kinds: Kinds, deadline: Deadli
         store=store,
     )
     return Worker(setting, record, reaper, deadline or wall_time(spec))
+
+
+def reaper_of(store: Store, kinds: Kinds, study_id: str, spec: StudySpec) -> Reaper:
+    """A worker's own: it ends what dead workers of all studies left, since that may hold this host's devices."""
+    return Reaper(store, study_id, spec.limits, partial(make_deployer, store, kinds), everywhere=True)
+
+
+def clear_devices(store: Store, kinds: Kinds, study_id: str) -> None:
+    """End what dead workers left, before anybody looks whether a device is free.
+
+    A local server ends with its worker. A container does not: on a GPU it would keep the next worker from the slot.
+    """
+    spec = StudySpec.model_validate_json(store.studies.by_id(study_id).spec_json)
+    reaper_of(store, kinds, study_id, spec).reap()
 
 
 def main() -> int:
@@ -96,10 +110,12 @@ def _end_with_parent(interruption: Interruption) -> None:
 
 
 def _work_alone(study_id: str, deadline: Deadline, slot: Slot, interruption: Interruption) -> int:
-    with _opened(default_storage()) as store, holding(slot):
-        worker = work(store, study_id, slot, InstalledKinds(), deadline)
-        interruption.answer(worker.heart.interrupt)
-        worker.run()
+    with _opened(default_storage()) as store:
+        clear_devices(store, InstalledKinds(), study_id)
+        with holding(slot):
+            worker = work(store, study_id, slot, InstalledKinds(), deadline)
+            interruption.answer(worker.heart.interrupt)
+            worker.run()
     if worker.heart.interrupted.is_set():
         return INTERRUPTED
     return DeclaredDeadError.exit_code if worker.heart.orders.fenced else 0

@@ -55,7 +55,7 @@ class WatchedServers(Deployer):
 
     kind: ClassVar[str] = "watched"
     summary: ClassVar[str] = "watched servers"
-    host_bound: ClassVar[bool] = True
+    host_bound = True
     Options: ClassVar[type[BaseModel]] = BaseModel
 
     def __init__(self) -> None:

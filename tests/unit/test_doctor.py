@@ -29,3 +29,11 @@ def test_a_home_that_is_a_file_is_found_out(monkeypatch: pytest.MonkeyPatch, tmp
 def test_the_genai_bench_that_would_run_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("OPTUNA_TUNER_GENAI_BENCH", "/bin/true")
     assert check("genai-bench", f"sqlite:///{tmp_path}/studies.db").found == "/bin/true"
+
+
+def test_a_docker_daemon_that_is_away_is_told_with_its_address(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/none.sock")
+    found = check("Docker daemon", f"sqlite:///{tmp_path}/studies.db")
+    assert not found.ok
+    assert not found.needed
+    assert f"{tmp_path}/none.sock cannot be reached" in found.found

@@ -194,7 +194,7 @@ def test_a_server_that_is_bound_to_another_host_is_left_to_that_host(store: Stor
     lost = serve(store, study, victim)
     store.workers.retire(victim.id)
     servers = ListedServers(lost)
-    servers.host_bound = True  # type: ignore[misc]  # of this one object
+    servers.host_bound = True
     left = reaper(store, study, servers).reap().left
     assert [(each.server, each.elsewhere) for each in left] == [(lost, True)]
     assert (servers.running, store.ledger.get(lost).state) == ({lost}, ResourceState.INTENT)
