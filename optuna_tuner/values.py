@@ -203,15 +203,12 @@ class Handle:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class State:
-    """What a deployer saw when it looked. `exit_code` only where the system tells one.
-
-    `diagnosis` only where the deployer itself knows why a server ended; it goes before what the log says.
-    """
+    """What a deployer saw when it looked. `exit_code` only where the system tells one."""
 
     status: Status
     exit_code: int | None = None
     detail: str = ""
-    diagnosis: Diagnosis | None = None
+    diagnosis: Diagnosis | None = None  # where it knows itself why the server ended; goes before the log
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

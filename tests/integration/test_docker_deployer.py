@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import socket
+import socketserver
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, replace
 from pathlib import Path
+from threading import Thread
 from typing import ClassVar
 from uuid import uuid4
 
+import httpx
 import pytest
-from dockers import IMAGE, DockerDaemon, OwnDockerDaemon
+from dockers import IMAGE, REPOSITORY, TAG, DockerDaemon, OwnDockerDaemon
 from pydantic import JsonValue
 
+from optuna_tuner.clock import Deadline, poll
 from optuna_tuner.deployers.docker import Docker
 from optuna_tuner.deployers.docker_options import DockerOptions
 from optuna_tuner.errors import DeployerError, EnvironmentFaultError
@@ -225,6 +230,50 @@ def test_a_missing_image_is_said_before_the_first_trial(deployer: Docker) -> Non
         deployer.prepare(replace(launch_of(""), image="no/such:image"))
 
 
+@pytest.fixture
+def registry(tmp_path: Path) -> Iterator[str]:
+    """Address of a real registry, on loopback."""
+    program = shutil.which("docker-registry")
+    if program is None:
+        pytest.skip("no registry to pull from (Debian: docker-registry)")
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        address = f"127.0.0.1:{probe.getsockname()[1]}"
+    config = {"version": 0.1, "storage": {"filesystem": {"rootdirectory": str(tmp_path)}}, "http": {"addr": address}}
+    (tmp_path / "config.yml").write_text(json.dumps(config))
+    with subprocess.Popen([program, "serve", tmp_path / "config.yml"], stderr=subprocess.DEVNULL) as server:
+        try:
+            assert poll(lambda: answers(f"http://{address}/v2/") or None, Deadline.after(30))
+            yield address
+        finally:
+            server.terminate()
+
+
+def answers(url: str) -> bool:
+    try:
+        return httpx.get(url).is_success
+    except httpx.HTTPError:
+        return False
+
+
+def test_a_missing_image_is_pulled_where_the_study_allows_it(
+    docker_daemon: DockerDaemon, registry: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    image = f"{registry}/python:1.2.3"
+    with docker_daemon.client() as client:
+        client.tag(IMAGE, f"{registry}/python", "1.2.3")
+        client.push(f"{registry}/python", tag="1.2.3")
+        client.remove_image(image)
+        client.remove_image(IMAGE)  # else its layer is there already
+    try:
+        docker(docker_daemon, pull="missing").prepare(replace(launch_of(""), image=image))
+        docker(docker_daemon).prepare(replace(launch_of(""), image=image))
+        assert f"pulling {image}: 1 of 1 layers" in caplog.text
+    finally:
+        with docker_daemon.client() as client:
+            client.tag(image, REPOSITORY, TAG)
+            client.remove_image(image)
+
+
 def test_an_image_that_no_registry_has_is_the_machines_fault(docker_daemon: DockerDaemon) -> None:
     pulling = docker(docker_daemon, pull="missing")
     with pytest.raises(EnvironmentFaultError, match=r"127\.0\.0\.1:9"):
@@ -237,6 +286,42 @@ def test_a_daemon_that_is_away_is_the_machines_fault(tmp_path: Path) -> None:
         away.find({"attempt": "1"})
     with pytest.raises(EnvironmentFaultError, match="cannot be reached"):
         away.prepare(launch_of(""))
+
+
+@contextmanager
+def over_tcp(address: str) -> Iterator[str]:
+    """The daemon of a local socket, for the length of a test."""
+
+    class Forward(socketserver.BaseRequestHandler):
+        def handle(self) -> None:
+            with socket.socket(socket.AF_UNIX) as daemon:
+                daemon.connect(address.removeprefix("unix://"))
+                back = Thread(target=copy, args=(daemon, self.request))
+                back.start()
+                copy(self.request, daemon)
+                back.join()
+
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Forward) as server:
+        Thread(target=server.serve_forever).start()
+        yield f"tcp://127.0.0.1:{server.server_address[1]}"
+        server.shutdown()
+
+
+def copy(source: socket.socket, target: socket.socket) -> None:
+    with suppress(OSError):
+        while data := source.recv(1 << 16):
+            target.sendall(data)
+        target.shutdown(socket.SHUT_WR)
+
+
+def test_a_daemon_elsewhere_is_asked_from_any_machine(docker_daemon: DockerDaemon, tmp_path: Path) -> None:
+    slot = Slot(name="cpu-4000", host="here", cores=(4000,))  # not a core of the daemon's machine
+    with over_tcp(docker_daemon.address) as address:
+        remote = docker(docker_daemon, host=address)
+        assert not remote.host_bound
+        with started(remote, tmp_path, launch_of(small_servers.ANSWERS), slot) as server:
+            server.wait_for_answer()
+            assert [handle.name for handle in remote.find(server.labels)] == [server.request.name]
 
 
 def test_a_container_of_another_daemon_is_not_taken_for_gone(deployer: Docker, tmp_path: Path) -> None:
