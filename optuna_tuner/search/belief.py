@@ -25,6 +25,7 @@ from optuna_tuner.search.evidence import Evidence
 TREES = 40
 TYPICAL_LENGTH = 1.0  # of a coordinate, before anything was seen: as long as its whole range
 SPREAD_OF_LENGTHS = 3.0  # standard deviation of their logarithm
+LEARNT_FROM = 80  # trials, evenly over the study: what learning the hyperparameters costs grows with their cube
 CLIMBS = 25  # iterations: more change the hyperparameters, and not what is asked next
 FAR = 2.0  # a constraint's logarithm is cut here: how badly it is broken beyond e squared teaches nothing
 NOISE = 0.02  # of one measurement: where no more is left to learn than that, nothing is (Huang et al. 2006)
@@ -116,8 +117,11 @@ class Belief:
 
     def _process(self, targets: Vector) -> GaussianProcessRegressor:
         """A Gaussian process of these targets; what is pending counts as if it had come out as expected."""
-        points = self._points
-        process = _fitted(points, targets, _climb)
+        points, count = self._points, len(targets)
+        some = np.linspace(0, count - 1, min(count, LEARNT_FROM)).round().astype(int)
+        process = _fitted(points[some], targets[some], _climb)
+        if len(some) < count:
+            process = _fitted(points, targets, None, process.kernel_)
         if self._pending is None:
             return process
         known = np.vstack([points, self._pending])

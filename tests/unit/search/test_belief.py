@@ -1,0 +1,34 @@
+"""What many trials say: hyperparameters come from some of them, and what is believed from all."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from optuna_tuner.search.belief import LEARNT_FROM, Belief
+from optuna_tuner.search.encoding import Encoding
+from optuna_tuner.search.evidence import Evidence
+from optuna_tuner.spec.space import Float
+
+ENCODING = Encoding({"x": Float(type="float", low=0.0, high=1.0)})
+COUNT = 2 * LEARNT_FROM + 1
+HOLE = (0.3, 0.5)  # where only one trial was
+
+
+def at(x: float) -> Evidence:
+    value = 2.0 + np.cos(2 * np.pi * (x - 0.4))  # the best lies in the middle of the hole
+    return Evidence(configuration={"x": x}, ran=True, values=(float(value),), excesses={})
+
+
+@pytest.mark.parametrize("place", [1, COUNT - 2])
+def test_a_trial_from_which_no_hyperparameter_was_learnt_is_believed_all_the_same(place: int) -> None:
+    rng = np.random.default_rng(0)
+    spread = rng.uniform(0.0, 0.8, COUNT)
+    evidence = [at(float(x if x < HOLE[0] else x + HOLE[1] - HOLE[0])) for x in spread]
+    without = Belief(ENCODING, evidence, [], np.random.default_rng(0))
+    evidence[place] = replace(at(0.4), values=(1.0,))  # as bad as can be, against all that its neighbours promise
+    known = Belief(ENCODING, evidence, [], np.random.default_rng(0))
+    peak = [{"x": 0.4}]
+    assert known.worth(peak)[0] < without.worth(peak)[0] / 10
