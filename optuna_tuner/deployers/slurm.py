@@ -86,10 +86,9 @@ class Slurm(Deployer):
 
     def state(self, handle: Handle) -> State:
         """As Slurm said it in the last `poll_s` seconds. Raises DeployerError for a job that will never begin."""
-        job_id = self._job_id(handle)
-        job = self._jobs.get(job_id, lambda: self._cluster.job(job_id)) if job_id else None
+        job = self._jobs.get(handle.name, lambda: self._look(handle))
         if job is None:
-            return State(status=Status.LOST, detail=f"Slurm does not know job {job_id or handle.name}")
+            return State(status=Status.LOST, detail=f"Slurm knows no job {handle.ref['job']} called {handle.name}")
         if job.never_begins:
             raise DeployerError(f"job {job.id} will never begin: {job.reason}")
         began = handle.name in self._served if job.state == "PENDING" else self._place(handle, anew=job.has_ended)
@@ -120,7 +119,9 @@ class Slurm(Deployer):
         """Take its ticket, so that it cannot begin; SIGTERM to the server, SIGKILL to all after the grace."""
         self._cluster.remove(handle.name, log=False)
         gone = self._end(handle.name, grace_s)
-        self._jobs.forget(str(handle.ref["job"]))
+        self._jobs.forget(handle.name)
+        self._logs.forget(handle.name)
+        self._served.pop(handle.name, None)
         if self._tunnel:
             self._tunnel.close(handle)
         if not gone:
@@ -159,11 +160,10 @@ class Slurm(Deployer):
 
         return bool(poll(look, Deadline.after(grace_s + _KILL_S), 1.0))
 
-    def _job_id(self, handle: Handle) -> str:
-        """Its number; looked up by its name where nobody could note it."""
-        if handle.ref["job"]:
-            return str(handle.ref["job"])
-        return next((job.id for job, _, _ in self._cluster.jobs(handle.name)), "")
+    def _look(self, handle: Handle) -> Job | None:
+        """By its number, or by its name where nobody could note the number."""
+        job_id = str(handle.ref["job"]) or next((job.id for job, _, _ in self._cluster.jobs(handle.name)), "")
+        return self._cluster.job(job_id) if job_id else None
 
     def _place(self, handle: Handle, *, anew: bool = False) -> Served | None:
         """Where the server is, as far as the log tells by now."""

@@ -31,7 +31,7 @@ class Plan:
     space_size: float  # configurations; conditions and rules make it smaller; infinite with a continuous parameter
     left_out: int  # configurations of a grid that are known not to run, as far as the budget reaches
     trials: int
-    at_most_s: float  # by the study's limits, one trial after another
+    at_most_s: float  # by the study's limits, one trial after another; time in a cluster's queue is not in it
     estimate_s: float | None
     slots: tuple[Slot, ...]
     warm_start: tuple[str, ...]  # what older studies found that is tried first, and what changed on the way

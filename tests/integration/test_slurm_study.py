@@ -11,7 +11,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from runs import process, say, wait_for, workers
+from runs import COMMAND, process, say, wait_for, workers
 from slurm_cluster import GPUS, NODES, SlurmCluster
 
 from optuna_tuner import Tuner
@@ -19,6 +19,7 @@ from optuna_tuner.results.trials import TrialState
 from optuna_tuner.results.views import StudyState
 from optuna_tuner.values import Cause
 
+SCRIPT = Path(__file__).parents[2] / "examples" / "slurm_worker.sh"
 QUICK, SLOW = 2, 60  # requests of a trial: some tenths of a second, some twenty seconds
 
 
@@ -119,3 +120,14 @@ def test_a_node_that_dies_with_its_server_is_the_machines_fault(slurm: SlurmClus
     assert (first.state, first.cause) == (TrialState.FAILED, Cause.NODE_LOST)
     assert second.state is TrialState.FEASIBLE
     assert tuner.study("jobs").state is StudyState.DONE
+
+
+def test_a_whole_worker_runs_inside_an_allocation(slurm: SlurmCluster, tuner: Tuner, home: Path) -> None:
+    """The script of the documentation: servers are processes of the job's own node."""
+    path = file(home, trials=2)
+    document = json.loads(path.read_text())
+    path.write_text(json.dumps({**document, "deployer": {"kind": "local"}}))
+    tools = f"PATH={Path(COMMAND).parent}:{os.environ['PATH']}"
+    told = ("--wait", f"--export=ALL,{tools}", f"--output={home.parent}/worker.log", "--gres=gpu:1")
+    slurm.run("sbatch", *told, str(SCRIPT), str(path))
+    assert tuner.study("jobs").state is StudyState.DONE, (home.parent / "worker.log").read_text()
