@@ -19,7 +19,7 @@ HOLE = (0.3, 0.5)  # where only one trial was
 
 def at(x: float) -> Evidence:
     value = 2.0 + np.cos(2 * np.pi * (x - 0.4))  # the best lies in the middle of the hole
-    return Evidence(configuration={"x": x}, ran=True, values=(float(value),), excesses={})
+    return Evidence(configuration={"x": x}, ran=True, values=(float(value),), excesses={"slo": -0.5})
 
 
 @pytest.mark.parametrize("place", [1, COUNT - 2])
@@ -28,7 +28,7 @@ def test_a_trial_from_which_no_hyperparameter_was_learnt_is_believed_all_the_sam
     spread = rng.uniform(0.0, 0.8, COUNT)
     evidence = [at(float(x if x < HOLE[0] else x + HOLE[1] - HOLE[0])) for x in spread]
     without = Belief(ENCODING, evidence, [], np.random.default_rng(0))
-    evidence[place] = replace(at(0.4), values=(1.0,))  # as bad as can be, against all that its neighbours promise
+    evidence[place] = replace(at(0.4), excesses={"slo": 6.0})  # the promise is broken there, far from what was seen
     known = Belief(ENCODING, evidence, [], np.random.default_rng(0))
     peak = [{"x": 0.4}]
     assert known.worth(peak)[0] < without.worth(peak)[0] / 10
