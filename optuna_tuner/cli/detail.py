@@ -126,6 +126,14 @@ def _levels(session: Session, study: StudyView, trial: TrialView) -> None:
 def _loads(session: Session, study: StudyView, trial: TrialView) -> None:
     names = [*goal_metrics(study.spec.goals), "error_rate"]
     names = [name for name in dict.fromkeys(names) if any(name in level.metrics for level in trial.measurements)]
-    rows = [(str(level.load), *map(level.metrics.get, names)) for level in trial.measurements]
-    _section(session, "Loads in the order in which they were measured", ("load", *names), rows)
+    probing = any(level.probe for level in trial.measurements)
+    rows = [
+        (
+            str(level.load),
+            *map(level.metrics.get, names),
+            "" if level.probe or not probing else study.spec.benchmark.kind,
+        )
+        for level in trial.measurements
+    ]
+    _section(session, "Loads in the order in which they were measured", ("load", *names, ""), rows)
     _section(session, f"Metrics at {trial.level}", ("metric", ""), list(trial.metrics.items()))

@@ -101,6 +101,8 @@ def load_curves(study: StudyView, metric: str) -> Figure:
 
 def _curve(figure: Figure, trial: TrialView, metric: str, colour: str) -> None:
     levels = [level for level in trial.measurements if metric in level.metrics]
+    if trial.load_search:  # a search goes to and fro
+        levels.sort(key=lambda level: level.load.value)
     role = {BEST_COLOUR: "best: ", BASELINE_COLOUR: "default: "}.get(colour, "")
     if levels:
         figure.add_scatter(

@@ -62,13 +62,19 @@ class _Search:
             yield from self._benchmark.probe(self._target, self._wanted(deadline), deadline)
             yield from self._reports(deadline)
         except DegradedError:
-            if not deadline.passed:
+            if not deadline.passed or not self._journal.measurements:
                 raise
             self._in_time = False
-        probes = self._probes()
+        told = self._search.told(self._probes(), in_time=self._in_time)
         if not any(has_figures(self._goals, each.metrics) for each in self._journal.measurements):
-            raise DegradedError(f"no load could be measured: {self._search.told(probes, in_time=self._in_time)}")
-        self._journal.load_search = self._search.told(probes, in_time=self._in_time)
+            raise DegradedError(f"no load could be measured: {told}")
+        self._journal.load_search = "; figures taken at ".join([told, *self._figures_at()])
+
+    def _figures_at(self) -> list[str]:
+        """The loads at which another client than that of the probes took the figures, in one line; none elsewhere."""
+        probed = any(each.probe for each in self._journal.measurements)
+        taken = [f"{each.load.value:g}" for each in self._journal.measurements if probed and not each.probe]
+        return [", then ".join(taken)] if taken else []
 
     def _probes(self) -> Sequence[Probe]:
         """What the search knows. The figures of a load that was found come after it and are no part of it."""

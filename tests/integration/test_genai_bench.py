@@ -18,7 +18,7 @@ from optuna_tuner.contracts import Target
 from optuna_tuner.errors import BenchmarkError, DegradedError, StoppedError
 from optuna_tuner.testing import word_tokenizer
 from optuna_tuner.testing.fake_process import MODEL, fake_server
-from optuna_tuner.values import Endpoint, Measurement, Model, RequestSlo, Slot
+from optuna_tuner.values import Endpoint, Load, Measurement, Model, RequestSlo, Slot
 
 pytestmark = [
     pytest.mark.genai_bench,
@@ -156,3 +156,20 @@ def test_the_stop_flag_ends_a_level_within_five_seconds(target: Target) -> None:
         with pytest.raises(StoppedError):
             list(_benchmark().run(replace(target, endpoint=endpoint), Deadline.after(LONG_S, stopped)))
         assert time.monotonic() - began < 3.0 + 5.0
+
+
+def test_a_search_looks_with_the_built_in_client_and_reports_by_genai_bench(target: Target) -> None:
+    search = {"search": "max", "low": 1, "high": 4}
+    options = {"scenario": "D(16,8)", "concurrency": search, "requests": 8, "max_time_s": 30}
+    benchmark = GenaiBench(GenaiBenchOptions.model_validate(options))
+    load = Load(value=2, scenario="D(16,8)")
+    with fake_server("--ttft-ms", "50") as endpoint:
+        here = replace(target, endpoint=Endpoint(url=endpoint.url, model=MODEL))
+        (probe,) = benchmark.probe(here, [load], Deadline.after(LONG_S))
+        report = benchmark.report(here, load, Deadline.after(LONG_S))
+    assert report is not None
+    assert (probe.probe, report.probe) == (True, False)
+    assert (probe.load, report.load) == (load, load)
+    assert "itl_ms.p50" in probe.metrics
+    assert "itl_ms.p50" not in report.metrics
+    assert report.metrics["completed_requests"] >= 8

@@ -9,7 +9,7 @@ import pytest
 from pydantic import ValidationError
 
 from optuna_tuner.benchmarks import genai_bench_env
-from optuna_tuner.benchmarks.genai_bench import GenaiBench, GenaiBenchOptions
+from optuna_tuner.benchmarks.genai_bench import DECLARED, GenaiBench, GenaiBenchOptions
 from optuna_tuner.benchmarks.http import Http, HttpOptions
 from optuna_tuner.benchmarks.script import Script, ScriptOptions
 from optuna_tuner.contracts import Target
@@ -57,6 +57,24 @@ def test_wrong_http_options_are_refused(wrong: dict[str, object], message: str) 
 def test_genai_bench_s_whole_minutes_are_rounded_up(seconds: float, minutes: int) -> None:
     options = {"scenario": "D(64,32)", "concurrency": 1, "max_time_s": seconds}
     assert GenaiBenchOptions.model_validate(options).minutes == minutes
+
+
+def test_a_search_with_genai_bench_probes_with_the_same_traffic_and_reports_at_one_load() -> None:
+    search = {"search": "max", "low": 2, "high": 64}
+    given = {"scenario": "D(64,32)", "concurrency": search, "requests": 30, "additional_params": {"top_k": 1}}
+    options = GenaiBenchOptions.model_validate(given)
+    assert options.searched() == options.probing().searched()
+    same = set(given)
+    assert options.probing().model_dump(include=same) == options.model_dump(include=same)
+    found = options.at(Load(value=16, scenario="D(64,32)"))
+    assert (found.users, found.requests, found.searched()) == ((16,), 64, None)
+    assert GenaiBench(options).metrics() == DECLARED | {"sustained_concurrency"}
+    assert GenaiBench(options).loads() == ()
+
+
+def test_genai_bench_has_a_level_or_a_search() -> None:
+    with pytest.raises(ValidationError, match="concurrency must not be empty"):
+        GenaiBenchOptions.model_validate({"scenario": "D(64,32)", "concurrency": []})
 
 
 def test_genai_bench_declares_no_inter_token_latency_and_http_does() -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import optuna
@@ -36,6 +37,13 @@ def test_load_curves_name_the_best_and_the_default(study: StudyView) -> None:
     assert drawn["default: trial 0"]["x"] == [4, 8]
     assert drawn["trial 3"]["line"]["color"] == figures.GREY
     assert "trial 4" not in drawn  # it was never measured
+
+
+def test_a_search_goes_to_and_fro_and_its_curve_does_not(study: StudyView) -> None:
+    (default, *others) = study.trials
+    turned = replace(default, measurements=default.measurements[::-1], load_search="the SLO is kept at 4")
+    drawn = traces(figures.load_curves(replace(study, trials=(turned, *others), baseline=turned), "ttft_ms.p99"))
+    assert drawn["default: trial 0"]["x"] == [4, 8]
 
 
 def test_causes_are_counted_with_their_advice(study: StudyView) -> None:

@@ -53,7 +53,7 @@ class CurveBenchmark(Benchmark):
 
     def __init__(self, ms_each: float, full: float = 1e9, told_ms_each: float | None = None) -> None:
         self.ms_each, self.full, self.told_ms_each = ms_each, full, told_ms_each
-        self.out_of_time_after = 10**9
+        self.gives_up_after = 10**9
 
     def metrics(self) -> frozenset[str]:
         return frozenset({"ttft_ms.p99", "sustained_concurrency"})
@@ -72,8 +72,8 @@ class CurveBenchmark(Benchmark):
 
     def probe(self, target: Target, loads: Iterable[Load], deadline: Deadline) -> Iterator[Measurement]:  # noqa: ARG002  as above
         for count, load in enumerate(loads):
-            if count == self.out_of_time_after:
-                raise DegradedError("out of time")
+            if count == self.gives_up_after:
+                raise DegradedError("too slow")
             yield Measurement(load=load, metrics=self._seen(load), probe=self.told_ms_each is not None)
 
     def _seen(self, load: Load) -> Metrics:
@@ -159,11 +159,14 @@ def test_when_the_time_is_over_what_is_known_counts_and_it_is_said(scene: Scene)
     assert "limits.benchmark_s was over" in scene.journal.load_search
 
 
-def test_a_probe_that_the_end_of_the_time_cuts_off_is_forgotten(scene: Scene) -> None:
+@pytest.mark.parametrize(("probes", "within_s"), [(1, 60), (0, 0)])
+def test_a_server_that_fails_while_there_is_time_or_before_anything_is_known_fails_the_trial(
+    scene: Scene, probes: int, within_s: float
+) -> None:
     benchmark = CurveBenchmark(ms_each=5)
-    benchmark.out_of_time_after = 1
-    with pytest.raises(DegradedError):  # the time is not over: the server is at fault
-        scene.run(benchmark)
+    benchmark.gives_up_after = probes
+    with pytest.raises(DegradedError, match="too slow"):
+        scene.run(benchmark, within_s)
 
 
 def test_the_figures_are_those_of_the_client_that_reports_and_a_lower_load_where_it_judges_otherwise(
@@ -172,6 +175,7 @@ def test_the_figures_are_those_of_the_client_that_reports_and_a_lower_load_where
     scene.run(CurveBenchmark(ms_each=5, told_ms_each=5.2))
     reports = [each for each in scene.journal.measurements if not each.probe]
     assert [each.load.value for each in reports] == [20, 18]
+    assert scene.journal.load_search.endswith("(9 probes); figures taken at 20, then 18")
     outcome = scored(SPEC.goals, scene.journal.measurements, scene.journal.sought)
     assert outcome.metrics == {"ttft_ms.p99": pytest.approx(93.6), "sustained_concurrency": 18.0}
 
