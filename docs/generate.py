@@ -26,7 +26,7 @@ from optuna_tuner.engines.known_values import FACTS
 from optuna_tuner.metrics import DISTRIBUTIONS, KV_CACHE, QUALITY, SCALARS, STATISTICS, SUSTAINED, Meaning
 from optuna_tuner.plugins import InstalledKinds
 from optuna_tuner.presets.shelf import Wanted, preset_text
-from optuna_tuner.spec import goals, quality, space, study
+from optuna_tuner.spec import confirm, goals, quality, space, study
 from optuna_tuner.spec.json_schema import study_schema
 from optuna_tuner.values import Blame, Cause
 
@@ -45,10 +45,10 @@ refused, and so is a file above 1 MB. `on`, `off`, `yes` and `no` are text; only
 * `optuna-tuner schema study.schema.json` writes the JSON Schema. An editor with a YAML language server then completes
   and checks every file whose first line is `# yaml-language-server: $schema=study.schema.json`.
 
-When a study is resumed, `description`, `tags`, `deployer`, `sampler`, `pruner`, `budget`, `limits`, `baseline` and
-`first` may change. A change of `model`, `engine`, `benchmark`, `space`, `rules` (their conditions), `goals` or
-`quality` asks another question, whose answers cannot be compared with the old ones: that is a conflict, and the file
-needs a new `name`."""
+When a study is resumed, `description`, `tags`, `deployer`, `sampler`, `pruner`, `budget`, `limits`, `baseline`,
+`baseline_every`, `confirm` and `first` may change. A change of `model`, `engine`, `benchmark`, `space`, `rules` (their
+conditions), `goals` or `quality` asks another question, whose answers cannot be compared with the old ones: that is a
+conflict, and the file needs a new `name`."""
 
 SPACE = """\
 A mapping from flags to what is sampled. A flag may be written as the engine's own help writes it (`--max-num-seqs`,
@@ -94,6 +94,12 @@ What the two figures are, and what a study with such flags looks like: [guard th
 Needs the baseline. A study with this section claims no other trial until the baseline has given its answers; a baseline
 that fails before ends the study, with its cause. Which flags are known to change the answers, or what clients are
 promised: `optuna-tuner catalog show`."""
+
+CONFIRM_TEXT = """\
+A study without this section searches only, and its results say that the gain is a single measurement;
+`optuna-tuner confirm STUDY` adds the runs later. How the verdict is made, and how often it is right:
+[believe the result](../how-to/believe-the-result.md). Needs the baseline. `optuna-tuner plan` says how many runs that
+is."""
 
 CLI = """\
 Data go to stdout, progress and notes to stderr, so that `optuna-tuner best my-study -o json | jq` works. Colours are
@@ -312,7 +318,7 @@ def _study_file() -> Iterator[str]:
     yield STUDY_FILE
     yield f"```yaml\n{preset_text('embedded').strip()}\n```"
     yield "## The whole file"
-    sections = {"name", "description", "baseline", "tags"}
+    sections = {"name", "description", "baseline", "baseline_every", "tags"}
     whole = options_of(study.StudySpec)
     linked = [f"`{each.name}`" for each in whole if each.name not in sections]
     yield f"Sections, told below: {', '.join(linked)}.\nBeside them:"
@@ -335,6 +341,7 @@ def _study_file() -> Iterator[str]:
     yield from _section("goals.constraints", goals.Constraint, "###")
     yield from _section("goals.request_slo", goals.RequestSloSpec, "###")
     yield from (*_section("quality", quality.Quality), QUALITY_TEXT)
+    yield from (*_section("confirm", confirm.Confirm), CONFIRM_TEXT)
     for name, model in _ENDS.items():
         yield from _section(name, model)
 

@@ -11,10 +11,11 @@ from optuna_tuner.doctor import Check, checks
 from optuna_tuner.errors import DeclaredDeadError, NotFoundError
 from optuna_tuner.home import artifacts_folder, default_storage
 from optuna_tuner.plugins import InstalledKinds
+from optuna_tuner.results.confirmable import demand_gain
 from optuna_tuner.results.reading import read_study
 from optuna_tuner.results.task_document import task_document
 from optuna_tuner.results.trials import TrialView
-from optuna_tuner.results.views import StudyState, StudyView
+from optuna_tuner.results.views import StudyState, StudyView, left_s
 from optuna_tuner.spec.files import load_study
 from optuna_tuner.spec.mending import mend_file
 from optuna_tuner.spec.study import StudySpec
@@ -33,11 +34,13 @@ from optuna_tuner.tuning.process import clear_devices, work
 from optuna_tuner.tuning.reaping import HouseReaped, reap_afterwards, reap_house
 from optuna_tuner.tuning.setting import assemble
 from optuna_tuner.tuning.slots import holding_for, slots_for
-from optuna_tuner.tuning.study import create_or_resume
+from optuna_tuner.tuning.study import ask_for_confirmation, create_or_resume
 from optuna_tuner.tuning.warm_start import found, warmed
 from optuna_tuner.values import Json
 
 __all__ = ["Check", "Plan", "Tuner"]
+
+Progress = Callable[[StudyView], None]
 
 ENDED = {StudyState.DONE, StudyState.STOPPED, StudyState.CANCELLED}
 
@@ -81,11 +84,7 @@ class Tuner:
         return plan(spec, parts, model_paths(spec.model), slots, self._estimate_s(spec), older)
 
     def _estimate_s(self, spec: StudySpec) -> float | None:
-        known = next((view for view in self.studies() if view.name == spec.name), None)
-        if known is None:
-            return None
-        spans = [trial.duration_s for trial in known.trials if trial.duration_s is not None and trial.same_as is None]
-        return sum(spans) / len(spans) * max(0, spec.budget.trials - known.spent) if spans else None
+        return next((left_s(view, spec) for view in self.studies() if view.name == spec.name), None)
 
     # Work
 
@@ -93,9 +92,7 @@ class Tuner:
         """Make a study, or resume the one of this name, without starting a worker. Raises ConflictError."""
         return self._view(create_or_resume(self._store, spec))
 
-    def run(
-        self, study: StudySpec | str, *, workers: int = 1, progress: Callable[[StudyView], None] | None = None
-    ) -> StudyView:
+    def run(self, study: StudySpec | str, *, workers: int = 1, progress: Progress | None = None) -> StudyView:
         """Create or resume a study, work on it with so many processes, and return it when they are done.
 
         Raises ConflictError, EnvironmentFaultError when something is missing on this machine, and KeyboardInterrupt
@@ -106,6 +103,17 @@ class Tuner:
             self._employ(record, workers, lambda: progress(self.study(record.name)) if progress else None)
         self._publish(record.name)
         return self.study(record.name)
+
+    def confirm(
+        self, name: str, *, pairs: int | None = None, workers: int = 1, progress: Progress | None = None
+    ) -> StudyView:
+        """Measure the best of a study that has ended against the default, in so many pairs in all; its search is over.
+
+        Raises ConflictError where it runs, or has nothing to confirm; else as `run`.
+        """
+        demand_gain(self.study(name))
+        ask_for_confirmation(self._store, self._store.studies.get(name), pairs)
+        return self.run(name, workers=workers, progress=progress)
 
     def _employ(self, record: StudyRecord, workers: int, tick: Callable[[], None]) -> None:
         """Work with so many processes until they are done; whatever ends them, nothing stays behind them."""
@@ -249,12 +257,7 @@ class Tuner:
         return server_log(self._store, deployer, self.trial(name, number).attempt_id, follow=follow)
 
     def dashboard(
-        self,
-        *,
-        host: str = "127.0.0.1",
-        port: int = 8080,
-        ready: Callable[[str], None],
-        allow_remote: bool = False,
+        self, *, host: str = "127.0.0.1", port: int = 8080, ready: Callable[[str], None], allow_remote: bool = False
     ) -> None:
         """Serve optuna-dashboard on this storage until interrupted; `ready` is called with its URL.
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from optuna_tuner.errors import Fault, NotFoundError, SpecError
 from optuna_tuner.results.trials import TrialView
 from optuna_tuner.results.views import StudyView, study_view
+from optuna_tuner.search.extra_runs import ExtraRuns
 from optuna_tuner.spec.study import StudySpec
 from optuna_tuner.testing.sample_study import BEGAN, SampleStudy, sample_study
 from optuna_tuner.tuner import Check, Plan, Tuner
@@ -52,6 +53,7 @@ class FakeTuner(Tuner):
             space_size=float("inf"),
             left_out=0,
             trials=10,
+            extra=ExtraRuns(controls=0, reruns=3, pairs=5),
             at_most_s=7200,
             estimate_s=None,
             slots=(Slot(name="cpu-0", host="here"),),
@@ -69,6 +71,19 @@ class FakeTuner(Tuner):
             if progress:
                 progress(self.view(known))
         return self.study("sample")
+
+    def confirm(
+        self,
+        name: str,
+        *,
+        pairs: int | None = None,
+        workers: int = 1,
+        progress: Callable[[StudyView], None] | None = None,
+    ) -> StudyView:
+        self.asked.append(("confirm", name, pairs, workers))
+        if progress:
+            progress(self.view(11))
+        return self.study(name)
 
     def work(self, name: str | None = None, *, slot: str | None = None, max_trials: int | None = None) -> int:
         self.asked.append(("work", name, slot, max_trials))

@@ -28,6 +28,7 @@ SECTIONS: Mapping[str, Mapping[str, str]] = MappingProxyType(
         },
         "Run": {
             "run": "running",
+            "confirm": "running",
             "worker": "running",
             "resume": "running",
             "pause": "running",

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from shlex import quote
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from optuna_tuner.cli.faults import Exit
 from optuna_tuner.cli.panel import show_results
@@ -11,17 +13,30 @@ from optuna_tuner.cli.progress import progress
 from optuna_tuner.cli.session import Session
 
 if TYPE_CHECKING:
+    from optuna_tuner.results.views import StudyView
     from optuna_tuner.spec.study import StudySpec
+
+
+class Run(Protocol):
+    """Works on a study, and returns it when that is done."""
+
+    def __call__(self, *, progress: Callable[[StudyView], None]) -> StudyView:
+        """`progress` is called again and again meanwhile."""
 
 
 def run_and_follow(session: Session, study: StudySpec | str, workers: int) -> Exit:
     """Run until the study is done, show its results, and return the exit code."""
+    name = study if isinstance(study, str) else study.name
+    return follow(session, name, partial(session.tuner.run, study, workers=workers))
+
+
+def follow(session: Session, name: str, run: Run) -> Exit:
+    """Call `run`, which is given what shows the study's progress; show its results, and return the exit code."""
     try:
         with progress(session) as show:
-            view = session.tuner.run(study, workers=workers, progress=show)
+            view = run(progress=show)
             show(view)
     except KeyboardInterrupt as interrupt:
-        name = study if isinstance(study, str) else study.name
         # The second one comes while the first is being answered: then nobody was left to give the trials back.
         at_once = isinstance(interrupt.__context__, KeyboardInterrupt)
         trials = "The next run puts the trials that ran" if at_once else "Running trials went"

@@ -123,4 +123,5 @@ def endings(view: StudyView) -> str:
     counts = view.counts
     broken = counts.complete - counts.feasible + counts.pruned
     repeated = f", {counts.repeated} repeated" if counts.repeated else ""
-    return f"{counts.feasible} feasible, {broken} not, {counts.failed} failed or stopped{repeated}"
+    again = f", {counts.again} measured again" if counts.again else ""
+    return f"{counts.feasible} feasible, {broken} not, {counts.failed} failed or stopped{repeated}{again}"

@@ -10,7 +10,7 @@ from optuna_tuner.cli.session import Session
 from optuna_tuner.results.best import value_of
 from optuna_tuner.results.beyond_speed import beyond_speed
 from optuna_tuner.results.diff import flag_changes
-from optuna_tuner.results.wording import measured, percent, span
+from optuna_tuner.results.wording import interval, measured, percent, span
 
 if TYPE_CHECKING:
     from optuna_tuner.results.views import StudyView, TrialView
@@ -54,8 +54,13 @@ def show_counts(session: Session, view: StudyView) -> None:
 def _show_best(session: Session, view: StudyView, best: TrialView) -> None:
     default = f"default (trial {view.baseline.number})" if view.baseline else "default"
     session.out.print()
-    print_rows(session, ("", default, f"best (trial {best.number})", "gain"), _objectives(view, best))
+    titles: tuple[str, ...] = ("", default, f"best (trial {best.number})", "gain")
+    if view.confirmation:
+        titles += (f"{view.confirmation.confidence * 100:g} % interval",)
+    print_rows(session, titles, [row[: len(titles)] for row in _objectives(view, best)])
     session.out.print(f"\n{view.comparison.text}")
+    if view.machine_drift:
+        session.out.print(view.machine_drift)
     if best.level:
         session.out.print(_levels(view, best))
     if more := beyond_speed(view, best):
@@ -81,13 +86,15 @@ def _levels(view: StudyView, best: TrialView) -> str:
 
 
 def _objectives(view: StudyView, best: TrialView) -> Rows:
-    gains = {gain.metric: gain.share for gain in view.comparison.gains}
+    gains = {gain.metric: gain for gain in view.comparison.gains}
     rows: Rows = []
     for place, objective in enumerate(view.spec.goals.objectives):
-        metric, share = objective.metric, gains.get(objective.metric)
-        theirs = value_of(view.baseline, place, objective) if view.baseline else None
+        metric, gain = objective.metric, gains.get(objective.metric)
+        ours = gain.best if gain else best.values[place]
+        theirs = gain.baseline if gain else value_of(view.baseline, place, objective) if view.baseline else None
         said = "not known" if theirs is None else measured(metric, theirs)
-        rows.append((metric, said, measured(metric, best.values[place]), "" if share is None else percent(share)))
+        share = percent(gain.share) if gain and gain.share is not None else ""
+        rows.append((metric, said, measured(metric, ours), share, interval(gain.low, gain.high) if gain else ""))
     return rows
 
 
@@ -104,6 +111,7 @@ def _flags(view: StudyView, best: TrialView) -> Rows:
 
 def _next_steps(view: StudyView) -> str:
     name, trial = quote(view.name), view.best.trial or view.best.nearest
-    steps = [f"optuna-tuner show {name} {trial.number}"] if trial else []
+    steps = [f"optuna-tuner confirm {name}"] if view.is_unconfirmed else []
+    steps += [f"optuna-tuner show {name} {trial.number}"] if trial else []
     steps += [f"optuna-tuner trials {name}", f"optuna-tuner results {name} --format yaml", "optuna-tuner dashboard"]
     return "\nNext:\n" + "\n".join(f"  {step}" for step in steps)

@@ -12,6 +12,7 @@ from optuna_tuner.cli.session import Session
 from optuna_tuner.results.wording import number, span
 
 if TYPE_CHECKING:
+    from optuna_tuner.search.extra_runs import ExtraRuns
     from optuna_tuner.tuner import Plan
     from optuna_tuner.values import Request
 
@@ -30,6 +31,7 @@ def show_plan(session: Session, plan: Plan, output: str) -> None:
         session.out.print(plan.notice, style="yellow", soft_wrap=True)
     left_out = f", {plan.left_out} of them left out: they are known not to run" if plan.left_out else ""
     session.out.print(f"{plan.trials} trials of {size} configurations{left_out}")
+    session.out.print(_again(plan.extra), soft_wrap=True)
     estimate = "not known before the first trial" if plan.estimate_s is None else f"about {span(plan.estimate_s)}"
     session.out.print(f"Time left with one worker: {estimate}; at most {span(plan.at_most_s)} by the study's limits")
     session.out.print(f"Slots: {', '.join(slot.name for slot in plan.slots)}")
@@ -47,6 +49,20 @@ def show_plan(session: Session, plan: Plan, output: str) -> None:
     session.note("\nThe complete requests, as the deployer will send them: the same command with -o yaml")
     for warning in plan.warnings:
         session.note(f"Warning: {warning}")
+
+
+def _again(extra: ExtraRuns) -> str:
+    """What is measured again, and how many runs that is."""
+    if not extra.least:
+        return "Measured again: nothing; a gain is then a single measurement (see confirm and baseline_every)"
+    parts = {
+        "the default, between trials": extra.controls,
+        "each of the best, twice where they are close": extra.reruns,
+        "winner and default, in pairs": 2 * extra.pairs,
+    }
+    said = "; ".join(f"{count} x {what}" for what, count in parts.items() if count)
+    most = "" if extra.most == extra.least else f" to {extra.most}"
+    return f"Measured again, beside these trials: {said}: {extra.least}{most} runs more"
 
 
 def _show_request(session: Session, request: Request) -> None:

@@ -59,7 +59,7 @@ class Lines:
         for trial in view.trials:
             if trial.state not in WAITING and trial.attempt_id not in self._seen:
                 self._seen.add(trial.attempt_id)
-                click.echo(f"[{view.spent}/{view.budget}] {trial_line(view, trial)}{_best(view)}", err=True)
+                click.echo(f"[{view.spent}/{view.budget}] {trial_line(view, trial)}{_best(view, trial)}", err=True)
 
 
 def trial_line(view: StudyView, trial: TrialView) -> str:
@@ -72,8 +72,8 @@ def trial_line(view: StudyView, trial: TrialView) -> str:
         values if trial.feasible else [*values, f"{trial.cause.value}: {_brief(trial.reason)}" if trial.cause else ""]
     )
     flags = settings(trial.params)
-    if trial.kind != "search":
-        flags = f"({trial.kind.value}) {flags}".rstrip()
+    if trial.role:
+        flags = f"({trial.role}) {flags}".rstrip()
     took = "" if trial.duration_s is None else f" in {span(trial.duration_s)}"
     return f"{trial.name} {trial.state.value}{took}: {flags}: {'; '.join(filter(None, said))}"
 
@@ -82,7 +82,10 @@ def _brief(reason: str) -> str:
     return shorten(reason, LONGEST_REASON, placeholder=" ...")
 
 
-def _best(view: StudyView) -> str:
+def _best(view: StudyView, trial: TrialView) -> str:
+    """Nothing for what is measured again: there is no search any more whose best could change."""
+    if trial.kind.again:
+        return ""
     best = view.best.trial
     if best is None:
         return "; nothing feasible yet"
@@ -108,7 +111,7 @@ def _stage(view: StudyView) -> str:
     if view.state == "running" and baseline is not None and baseline.state in WAITING:
         return "baseline: the engine's own default"
     if view.state == "running":
-        return "search"
+        return "search" if view.spent < view.budget else "measuring again"
     return f"{view.state.value}: {_brief(view.ended_because)}" if view.ended_because else view.state.value
 
 

@@ -1,7 +1,8 @@
-"""Commands that make things run, or end: plan, run, worker, resume, pause, stop, cancel."""
+"""Commands that make things run, or end: plan, run, confirm, worker, resume, pause, stop, cancel."""
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING
@@ -61,6 +62,26 @@ def run(ctx: click.Context, study: str, workers: int, *, dry_run: bool) -> None:
     from optuna_tuner.cli.follow import run_and_follow  # noqa: PLC0415  rich is not for every command
 
     ctx.exit(run_and_follow(session, session.tuner.validate(file) if file else study, workers))
+
+
+@command(
+    example="optuna-tuner confirm my-study               does the gain hold?\n"
+    "optuna-tuner confirm my-study --pairs 10    go on until there are ten pairs"
+)
+@click.argument("study")
+@click.option("--pairs", type=click.IntRange(2, 100), help="Pairs in all; default: the study file's, or 5.")
+@click.option("--workers", type=click.IntRange(min=1), default=1, show_default=True, help="Pairs side by side.")
+@click.pass_context
+def confirm(ctx: click.Context, study: str, pairs: int | None, workers: int) -> None:
+    """Measure winner and default of a study again, for a verdict.
+
+    The best few are measured once more, then the winner and the engine's own default back to back, in pairs. The search
+    of the study ends where it is. Exit codes as for run.
+    """
+    session = ctx.ensure_object(Session)
+    from optuna_tuner.cli.follow import follow  # noqa: PLC0415  rich is not for every command
+
+    ctx.exit(follow(session, study, partial(session.tuner.confirm, study, pairs=pairs, workers=workers)))
 
 
 @command(example="optuna-tuner worker --storage postgresql://tuner@db/tuner\noptuna-tuner worker my-study --slot cpu-1")

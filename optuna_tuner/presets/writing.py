@@ -33,6 +33,12 @@ goals:
     - {metric: ttft_ms.p99, at_most: 1000}
     - {metric: tpot_ms.p99, at_most: 50}
 """
+_AGAIN = """\
+# Beside these trials: the default every ten, which shows the machine's drift; at the end the best three again, then
+# winner and default in five pairs, back to back. That gives the verdict.
+baseline_every: 10
+confirm: {top: 3, pairs: 5}
+"""
 
 
 def study_text(setup: Setup, tier: int, space: Space, model: str, command: str) -> str:
@@ -48,7 +54,8 @@ def study_text(setup: Setup, tier: int, space: Space, model: str, command: str) 
     ]
     frame = Template(tiers.frame).substitute(version=setup.version, model=_flow(path), name=_flow(_name(path)))
     budget = f"budget: {{trials: {TRIALS[tier]}}}\n"
-    return "\n".join(["\n".join(head), "", frame.rstrip(), "", _LOAD, fragment_text(space), _GOALS, budget])
+    parts = ["\n".join(head), "", frame.rstrip(), "", _LOAD, fragment_text(space), _GOALS, budget, _AGAIN]
+    return "\n".join(parts).rstrip("\n") + "\n"
 
 
 def fragment_text(space: Space) -> str:

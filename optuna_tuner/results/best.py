@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from optuna_tuner.results.confirmed import verdict_text
 from optuna_tuner.results.trials import TrialState, TrialView
 from optuna_tuner.results.wording import measured, percent
+from optuna_tuner.search.confirming import Confirmation
+from optuna_tuner.search.gain import Estimate
 from optuna_tuner.spec.goals import Objective
 from optuna_tuner.store.records import AttemptKind
 
@@ -33,12 +36,17 @@ class Best:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Gain:
-    """One objective of the best trial against the baseline's. `share` is positive when the best is better."""
+    """One objective of the best trial against the baseline's. `share` is positive when the best is better.
+
+    Where they were confirmed, all figures are those of the confirming runs, and `low` and `high` hold the share.
+    """
 
     metric: str
     best: float
     baseline: float
     share: float | None  # None when the baseline is zero: there is nothing to relate to
+    low: float | None = None
+    high: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,12 +62,25 @@ class Comparison:
         return self.gains[0].share if self.gains else None
 
 
-def best_of(trials: Sequence[TrialView], objectives: Sequence[Objective]) -> Best:
-    """The best feasible trials. Of equals, the earlier one."""
-    front = _front([trial for trial in trials if trial.feasible], objectives)
+def best_of(
+    trials: Sequence[TrialView], objectives: Sequence[Objective], confirmation: Confirmation | None = None
+) -> Best:
+    """The best feasible trials of the search; the one that was confirmed comes first. Of equals, the earlier one."""
+    searched = [trial for trial in trials if not trial.kind.again]
+    front = _front([trial for trial in searched if trial.feasible], objectives)
     ordered = tuple(sorted(front, key=lambda trial: (_costs(trial, objectives)[0], trial.number)))
-    nearest = None if ordered else _nearest(trials)
-    return Best(trials=ordered, nearest=nearest, text=_text(ordered, nearest, trials, objectives))
+    if confirmation is not None:
+        ordered = _led(ordered, searched, confirmation.winner.id, single=len(objectives) == 1)
+    nearest = None if ordered else _nearest(searched)
+    return Best(trials=ordered, nearest=nearest, text=_text(ordered, nearest, searched, objectives, confirmation))
+
+
+def _led(
+    front: tuple[TrialView, ...], trials: Sequence[TrialView], winner: str, *, single: bool
+) -> tuple[TrialView, ...]:
+    """Measured again, another one may have turned out to be the best."""
+    first = tuple(trial for trial in trials if trial.attempt_id == winner)
+    return first if single else (*first, *(trial for trial in front if trial.attempt_id != winner))
 
 
 def baseline_of(trials: Sequence[TrialView]) -> TrialView | None:
@@ -68,13 +89,39 @@ def baseline_of(trials: Sequence[TrialView]) -> TrialView | None:
     return next((trial for trial in reversed(tries) if trial.state in ENDED), tries[-1] if tries else None)
 
 
-def compare(best: Best, baseline: TrialView | None, objectives: Sequence[Objective]) -> Comparison:
+def compare(
+    best: Best,
+    baseline: TrialView | None,
+    objectives: Sequence[Objective],
+    confirmation: Confirmation | None = None,
+) -> Comparison:
     """The gain over the baseline in the sense of each objective's direction, or why there is none."""
     missing = _missing(best, baseline, objectives)
     if missing or best.trial is None or baseline is None:
         return Comparison(gains=(), text=missing)
-    gains = tuple(_gain(best.trial, baseline, place, objective) for place, objective in enumerate(objectives))
-    return Comparison(gains=gains, text=_gain_text(best.trial, baseline, gains))
+    estimates = confirmation.estimates if confirmation else (None,) * len(objectives)
+    gains = tuple(
+        _gain(best.trial, baseline, place, objective) if found is None else _confirmed(objective, found)
+        for place, (objective, found) in enumerate(zip(objectives, estimates, strict=True))
+    )
+    return Comparison(gains=gains, text=_gain_text(best.trial, baseline, gains, _worth(objectives, confirmation)))
+
+
+def _confirmed(objective: Objective, found: Estimate) -> Gain:
+    """The confirming figures in place of the lucky ones that the search saw."""
+    return Gain(
+        metric=objective.metric,
+        best=found.winner,
+        baseline=found.default,
+        share=found.share,
+        low=found.low,
+        high=found.high,
+    )
+
+
+def _worth(objectives: Sequence[Objective], confirmation: Confirmation | None) -> str:
+    """What a figure is worth: the verdict where there is one."""
+    return verdict_text(confirmation, objectives) if confirmation and confirmation.pairs else UNCONFIRMED
 
 
 def value_of(trial: TrialView, place: int, objective: Objective) -> float | None:
@@ -113,13 +160,16 @@ def _text(
     nearest: TrialView | None,
     trials: Sequence[TrialView],
     objectives: Sequence[Objective],
+    confirmation: Confirmation | None,
 ) -> str:
+    worth = _worth(objectives, confirmation)
     if len(objectives) > 1 and best:
         numbers = ", ".join(str(trial.number) for trial in sorted(best, key=lambda trial: trial.number or 0))
-        return f"Pareto front of {len(best)} feasible trials: {numbers}. {UNCONFIRMED}"
+        return f"Pareto front of {len(best)} feasible trials: {numbers}. {worth}"
     if best:
-        metric = objectives[0].metric
-        return f"Trial {best[0].number}: {metric} = {measured(metric, best[0].values[0])}. {UNCONFIRMED}"
+        metric, found = objectives[0].metric, confirmation.estimates[0] if confirmation else None
+        value = best[0].values[0] if found is None else found.winner
+        return f"Trial {best[0].number}: {metric} = {measured(metric, value)}. {worth}"
     ended = sum(trial.state in ENDED for trial in trials)
     if not ended:
         return "No trial has been measured yet."
@@ -152,7 +202,7 @@ def _gain(best: TrialView, baseline: TrialView, place: int, objective: Objective
     )
 
 
-def _gain_text(best: TrialView, baseline: TrialView, gains: Sequence[Gain]) -> str:
+def _gain_text(best: TrialView, baseline: TrialView, gains: Sequence[Gain], worth: str) -> str:
     if best.attempt_id == baseline.attempt_id:
         return "No gain: no feasible trial beats the engine's default."
     said = [
@@ -161,7 +211,7 @@ def _gain_text(best: TrialView, baseline: TrialView, gains: Sequence[Gain]) -> s
         for gain in gains
     ]
     state = "" if baseline.feasible else f" The default itself is {baseline.state}{_broken(baseline)}."
-    return f"Best ({best.name}) over the engine's default ({baseline.name}): {'; '.join(said)}.{state} {UNCONFIRMED}"
+    return f"Best ({best.name}) over the engine's default ({baseline.name}): {'; '.join(said)}.{state} {worth}"
 
 
 def _word(share: float) -> str:

@@ -10,6 +10,9 @@ from optuna.importance import FanovaImportanceEvaluator, get_param_importances
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
+from optuna_tuner.search.evidence import KIND
+from optuna_tuner.store.records import AttemptKind
+
 FEWEST_TRIALS = 4  # fewer say nothing about more than one flag
 FANOVA = "fANOVA: share of the variance that each flag explains"
 
@@ -30,10 +33,11 @@ def importance_of(
 ) -> Importance:
     """Importance of the flags for one objective, from the trials that ran to their end.
 
-    Trials without parameters, such as the baseline, are left out: they would empty the space that all trials share. Not
+    Trials without parameters, such as the baseline, are left out: they would empty the space that all trials share. So
+    is what was measured again, which would count a configuration several times. Not
     by PED-ANOVA, Optuna's own default: it can give a flag without any effect the first rank.
     """
-    ran = [trial for trial in trials if trial.state is TrialState.COMPLETE and trial.params]
+    ran = [trial for trial in trials if trial.state is TrialState.COMPLETE and trial.params and not _is_again(trial)]
     if len(ran) < FEWEST_TRIALS or len({trial.values[objective] for trial in ran}) == 1:
         return Importance(method=FANOVA, shares={})
     evaluator = FanovaImportanceEvaluator(seed=0)
@@ -41,6 +45,10 @@ def importance_of(
     shares = get_param_importances(study, evaluator=evaluator, target=lambda trial: trial.values[objective])
     _forget_trees()
     return Importance(method=FANOVA, shares=dict(sorted(shares.items(), key=lambda share: -share[1])))
+
+
+def _is_again(trial: FrozenTrial) -> bool:
+    return AttemptKind(trial.user_attrs.get(KIND, AttemptKind.SEARCH)).again
 
 
 def _study(trials: Sequence[FrozenTrial], directions: Sequence[StudyDirection]) -> optuna.Study:

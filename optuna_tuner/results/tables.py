@@ -105,11 +105,16 @@ def _study_cells(study: StudyView) -> tuple[Cell, ...]:
         study.budget,
         study.counts.feasible,
         study.counts.failed,
-        best.values[0] if best else None,
+        _best_value(study, best) if best else None,
         study.comparison.share,
         study.created.isoformat(timespec="seconds"),
         study.ended_because,
     )
+
+
+def _best_value(study: StudyView, best: TrialView) -> float:
+    """Of the first objective: as it was confirmed, where it was."""
+    return study.comparison.gains[0].best if study.comparison.gains else best.values[0]
 
 
 def study_document(study: StudyView) -> dict[str, Json]:
@@ -132,6 +137,7 @@ def study_document(study: StudyView) -> dict[str, Json]:
         "constraints": [constraint.name for constraint in study.spec.goals.constraints],
         "best": best_document(study),
         "baseline": trial_document(study.baseline) if study.baseline else None,
+        "machine_drift": study.machine_drift,
         "workers": study.workers,
         "created": _time(study.created),
         "elapsed_s": _rounded(study.elapsed_s),
@@ -150,11 +156,30 @@ def best_document(study: StudyView) -> dict[str, Json]:
         "trials": [trial_document(trial) for trial in study.best.trials],
         "gain": study.comparison.text,
         "gains": [
-            {"metric": gain.metric, "best": gain.best, "baseline": gain.baseline, "share": gain.share}
+            {name: getattr(gain, name) for name in ("metric", "best", "baseline", "share", "low", "high")}
             for gain in study.comparison.gains
         ],
+        "confirmation": confirmation_document(study),
         "flags": [{"flag": row.flag, "default": row.default, "best": row.best} for row in rows],
         "beyond_speed": beyond_speed(study, best) if best else "",
+    }
+
+
+def confirmation_document(study: StudyView) -> dict[str, Json] | None:
+    """What winner and default gave back to back; None where nothing was measured again. Verdicts are by objective."""
+    found = study.confirmation
+    if found is None:
+        return None
+    metrics = [objective.metric for objective in study.spec.goals.objectives]
+    verdicts = zip(metrics, found.decisions, strict=True)
+    return {
+        "verdicts": {metric: decision.value for metric, decision in verdicts},
+        "pairs": len(found.pairs),
+        "wanted": found.wanted,
+        "confidence": found.confidence,
+        "winner_kept": found.kept,
+        "default_kept": found.default_kept,
+        "trials": [[half.number for half in pair.halves] for pair in found.pairs],
     }
 
 
@@ -163,6 +188,7 @@ def trial_document(trial: TrialView) -> dict[str, Json]:
     return {
         "number": trial.number,
         "kind": trial.kind.value,
+        "pair": trial.pair,
         "state": trial.state.value,
         "feasible": trial.feasible,
         "phase": trial.phase.value if trial.phase else None,

@@ -44,10 +44,11 @@ def task_document(study: StudyView, task_name: str | None = None) -> dict[str, J
 
 
 def _configurations(trials: Sequence[TrialView]) -> list[TrialView]:
-    """The last try of each configuration that ended by itself."""
+    """The last try of each configuration that ended by itself; without what was measured again."""
     tried_again = {trial.retry_of for trial in trials}
     none = (*ACTIVE, TrialState.STOPPED, TrialState.REPEATED)
-    return [trial for trial in trials if trial.attempt_id not in tried_again and trial.state not in none]
+    searched = [trial for trial in trials if not trial.kind.again]
+    return [trial for trial in searched if trial.attempt_id not in tried_again and trial.state not in none]
 
 
 def _result(trial: TrialView, experiment_id: int, objectives: Sequence[Objective]) -> dict[str, Json]:

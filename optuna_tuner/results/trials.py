@@ -72,6 +72,7 @@ class TrialView:
     tries: int
     started: datetime | None
     ended: datetime | None
+    pair: int | None = None  # of a confirming run: its pair, from 1
 
     @property
     def feasible(self) -> bool:
@@ -102,6 +103,13 @@ class TrialView:
         """Sampled parameters that the server says it made another value of: what was asked, and what it became."""
         told = {name: value for name, value in self.effective_config.items() if name in self.params}
         return {name: (self.params[name], value) for name, value in told.items() if self.params[name] != value}
+
+    @property
+    def role(self) -> str:
+        """What it is for, where that is not the search: `baseline`, `confirm, pair 2`."""
+        if self.kind is AttemptKind.SEARCH:
+            return ""
+        return self.kind.value if self.pair is None else f"{self.kind.value}, pair {self.pair}"
 
     @property
     def name(self) -> str:
@@ -159,6 +167,7 @@ def trial_view(
         tries=attempt.tries,
         started=attempt.claimed_at,
         ended=attempt.ended_at,
+        pair=attempt.pair,
     )
 
 
@@ -178,6 +187,4 @@ def _ended(outcome: Outcome) -> TrialState:
         return TrialState.STOPPED if asked_for else TrialState.FAILED
     if outcome.verdict is Verdict.PRUNED:
         return TrialState.PRUNED if outcome.cause is Cause.PRUNED else TrialState.INFEASIBLE
-    sound = bool(outcome.values) and all(math.isfinite(value) for value in outcome.values)
-    kept = outcome.cause is None and all(value <= 0 for value in outcome.constraints.values())
-    return TrialState.FEASIBLE if sound and kept else TrialState.INFEASIBLE
+    return TrialState.FEASIBLE if outcome.feasible else TrialState.INFEASIBLE

@@ -9,9 +9,12 @@ from datetime import datetime
 from enum import StrEnum
 
 from optuna_tuner.results.best import Best, Comparison, baseline_of, best_of, compare
+from optuna_tuner.results.machine_drift import machine_drift
 from optuna_tuner.results.trials import NO_CHOICES, TrialState, TrialView, trial_view, trial_views
+from optuna_tuner.search.confirming import Confirmation, confirmation_of, next_run
+from optuna_tuner.search.extra_runs import extra_runs, runs_left
 from optuna_tuner.spec.study import StudySpec
-from optuna_tuner.store.records import AttemptRecord, Choice, Desired, StudyRecord, Verdict, WorkerRecord
+from optuna_tuner.store.records import AttemptKind, AttemptRecord, Choice, Desired, StudyRecord, Verdict, WorkerRecord
 from optuna_tuner.values import Cause
 
 __all__ = ["Counts", "StudyState", "StudyView", "TrialState", "TrialView", "study_view", "trial_view", "trial_views"]
@@ -33,15 +36,22 @@ class StudyState(StrEnum):
     DONE = "done"  # the budget is spent
 
 
+AT_REST = (StudyState.DONE, StudyState.STOPPED, StudyState.CANCELLED)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Counts:
-    """How many trials ended how. `feasible` is a part of `complete`; what was `repeated` is counted there alone."""
+    """How many trials ended how. `feasible` is a part of `complete`.
+
+    What was `repeated` is counted there alone; so are the runs that measured something `again`, when they have ended.
+    """
 
     complete: int
     feasible: int
     pruned: int
     failed: int
     repeated: int
+    again: int
     running: int
     queued: int
 
@@ -63,6 +73,8 @@ class StudyView:
     best: Best
     baseline: TrialView | None
     comparison: Comparison
+    confirmation: Confirmation | None  # what winner and default gave back to back; None: nothing was measured again
+    machine_drift: str  # how the default changed meanwhile, in words; empty where it was measured once
     workers: int
     created: datetime
     elapsed_s: float
@@ -72,6 +84,13 @@ class StudyView:
     def name(self) -> str:
         """The study's name."""
         return self.spec.name
+
+    @property
+    def is_unconfirmed(self) -> bool:
+        """Whether there is a gain at rest that no pair of winner and default has confirmed."""
+        pairs = self.confirmation.pairs if self.confirmation else ()
+        gains = self.best.trial is not None and self.best.trial.kind is not AttemptKind.BASELINE
+        return gains and bool(self.comparison.gains) and not pairs and self.state in AT_REST
 
     def advice(self, cause: Cause) -> str:
         """What to conclude from the trials of one cause; for the last one that tells it exactly, that too."""
@@ -93,11 +112,14 @@ def study_view(
     """
     trials = trial_views(attempts, {worker.id: worker for worker in workers}, choices)
     alive = sum(not worker.retired for worker in workers)
-    active = sum(trial.state in ACTIVE for trial in trials)
+    active = sum(trial.state in ACTIVE and not trial.kind.again for trial in trials)
     spent = max(0, record.reserved - active)
-    state = _state(record, trials, alive)
-    best = best_of(trials, spec.goals.objectives)
+    is_over = record.reserved >= record.budget and not _is_due(spec, attempts, workers)
+    state = _state(record, trials, alive, is_over=is_over)
+    confirmation = confirmation_of(spec, attempts, workers)
+    best = best_of(trials, spec.goals.objectives, confirmation)
     baseline = baseline_of(trials)
+    left = record.budget - spent + runs_left(spec, record.budget, attempts)
     return StudyView(
         id=record.id,
         spec=spec,
@@ -111,18 +133,31 @@ def study_view(
         trials=trials,
         best=best,
         baseline=baseline,
-        comparison=compare(best, baseline, spec.goals.objectives),
+        comparison=compare(best, baseline, spec.goals.objectives, confirmation),
+        confirmation=confirmation,
+        machine_drift=machine_drift(trials, spec.goals.objectives),
         workers=alive,
         created=record.created_at,
         elapsed_s=_elapsed_s(record.created_at, trials, now, running=state is StudyState.RUNNING),
-        eta_s=_eta_s(trials, record.budget - spent, alive) if state is StudyState.RUNNING else None,
+        eta_s=_eta_s(trials, left, alive) if state is StudyState.RUNNING else None,
     )
 
 
-def _state(record: StudyRecord, trials: Sequence[TrialView], alive: int) -> StudyState:
+def left_s(study: StudyView, spec: StudySpec) -> float | None:
+    """Seconds that a worker will need for what is left if the study goes on by this file; None before a trial ended."""
+    left = spec.budget.trials - study.spent + extra_runs(spec, spec.budget.trials).least - study.counts.again
+    return _eta_s(study.trials, left, 1)
+
+
+def _is_due(spec: StudySpec, attempts: Sequence[AttemptRecord], workers: Sequence[WorkerRecord]) -> bool:
+    """Whether anything is to be measured again now that the budget is spent."""
+    return spec.confirm is not None and next_run(spec, attempts, workers) is not None
+
+
+def _state(record: StudyRecord, trials: Sequence[TrialView], alive: int, *, is_over: bool) -> StudyState:
     running = any(trial.state is TrialState.RUNNING for trial in trials)
     active = any(trial.state in ACTIVE for trial in trials)
-    if record.reserved >= record.budget and not active:
+    if is_over and not active:
         return StudyState.DONE
     match record.desired:
         case Desired.PAUSE:
@@ -136,16 +171,18 @@ def _state(record: StudyRecord, trials: Sequence[TrialView], alive: int) -> Stud
 
 
 def _counts(trials: Sequence[TrialView]) -> Counts:
-    states = Counter(trial.state for trial in trials)
-    verdicts = Counter(trial.verdict for trial in trials if trial.same_as is None)
+    searched = [trial for trial in trials if not trial.kind.again]
+    states = Counter(trial.state for trial in searched)
+    verdicts = Counter(trial.verdict for trial in searched if trial.same_as is None)
     return Counts(
         complete=verdicts[Verdict.COMPLETE],
         feasible=states[TrialState.FEASIBLE],
         pruned=verdicts[Verdict.PRUNED],
         failed=verdicts[Verdict.FAIL],
         repeated=states[TrialState.REPEATED],
-        running=states[TrialState.RUNNING],
-        queued=states[TrialState.QUEUED],
+        again=sum(trial.kind.again and trial.state not in ACTIVE for trial in trials),
+        running=sum(trial.state is TrialState.RUNNING for trial in trials),
+        queued=sum(trial.state is TrialState.QUEUED for trial in trials),
     )
 
 

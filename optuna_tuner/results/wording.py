@@ -24,6 +24,11 @@ def percent(share: float) -> str:
     return f"{share * 100:+.1f} %"
 
 
+def interval(low: float | None, high: float | None) -> str:
+    """Signed shares as percent: "+20.1 to +28.7 %"; empty where there is no interval."""
+    return "" if low is None or high is None else f"{low * 100:+.1f} to {percent(high)}"
+
+
 def span(seconds: float) -> str:
     """A duration in the largest unit that fits: "8.2 s", "3 min 20 s", "2 h 05 min"."""
     if seconds < MINUTE_S:

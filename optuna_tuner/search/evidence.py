@@ -13,6 +13,7 @@ from optuna_tuner.search.verdict import SERVER_RUNS
 from optuna_tuner.spec.space import Parameter
 from optuna_tuner.values import Scalar
 
+KIND = "kind"  # why it was tried, a member of AttemptKind, as an attribute of the trial
 EFFECTIVE_CONFIG = "effective_config"  # what a trial's server told of itself, as an attribute of the trial
 
 

@@ -9,6 +9,8 @@ from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationInfo, field_validator, model_validator
 
+from optuna_tuner.spec.confirm import NEEDS_BASELINE as CONFIRM_NEEDS_BASELINE
+from optuna_tuner.spec.confirm import Confirm
 from optuna_tuner.spec.goals import Goals
 from optuna_tuner.spec.misfits import Misfit, refuse
 from optuna_tuner.spec.quality import NEEDS_BASELINE, Quality
@@ -166,6 +168,15 @@ class StudySpec(BaseModel):
     budget: Budget = Field(default_factory=Budget)
     limits: Limits = Field(default_factory=Limits)
     baseline: bool = Field(default=True, description="Trial 0 is the engine's own default: the fixed flags alone.")
+    baseline_every: int = Field(
+        default=0,
+        ge=0,
+        le=LARGEST,
+        description="Trials between two measurements of the default, which show the machine's drift; 0: only trial 0.",
+    )
+    confirm: Confirm | None = Field(
+        default=None, description="What is measured again when the search is over, for a verdict; see below."
+    )
     tags: Mapping[str, Scalar] = Field(default_factory=dict, description="Your own, for the record.")
 
     @field_validator("space")
@@ -189,8 +200,11 @@ class StudySpec(BaseModel):
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
-        if self.quality is not None and not self.baseline:
-            refuse([Misfit(("baseline",), NEEDS_BASELINE)])
+        if not self.baseline:
+            asked = [NEEDS_BASELINE] * (self.quality is not None)
+            asked += [f"confirm {CONFIRM_NEEDS_BASELINE}"] * (self.confirm is not None)
+            asked += [f"baseline_every {CONFIRM_NEEDS_BASELINE}"] * (self.baseline_every > 0)
+            refuse([Misfit(("baseline",), each) for each in asked])
         if self.warm_start is not None and self.name in self.warm_start.studies:
             place = self.warm_start.studies.index(self.name)
             refuse([Misfit(("warm_start", "studies", place), "is this study itself; name an older one")])
@@ -224,7 +238,7 @@ class StudySpec(BaseModel):
 
         What counts: model, engine, benchmark, space, the rules' conditions, goals and quality, as they are written, in
         any order of keys. What does not: name, description, tags, deployer, sampler, pruner, budget, limits, baseline,
-        first, warm_start and the rules' reasons; they may change when a study is resumed.
+        baseline_every, confirm, first, warm_start and the rules' reasons; they may change when a study is resumed.
         """
         counted = {"model", "engine", "benchmark", "space", "goals", "quality"}
         question = self.model_dump(mode="json", include=counted, exclude_defaults=True)

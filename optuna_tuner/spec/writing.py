@@ -18,6 +18,7 @@ _COMMENTS = {
     "space": "What the search may change.",
     "first": "Tried after the baseline, before the search chooses.",
     "rules": "Known to be wrong: refused before anything is launched.",
+    "confirm": "What is measured again at the end, for a verdict that holds; this many runs come on top of the budget.",
     "quality": "Flags that change more than the speed: which, and how far the answers may drift.",
     "goals": "What is wanted, and the promise that must be kept.",
     "budget": "The study ends at whichever comes first.",

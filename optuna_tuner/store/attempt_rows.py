@@ -51,6 +51,7 @@ def queue(connection: Connection, record: AttemptRecord) -> None:
             cancel=record.cancel,
             told=record.told,
             created_at=record.created_at,
+            pair=record.pair,
         )
     )
     note(connection, record.id, EventKind.QUEUED, tries=record.tries, retry_of=record.retry_of)
@@ -60,10 +61,10 @@ def queued(
     attempt_id: str,
     study_id: str,
     kind: AttemptKind,
-    *,
     params: Params | None,
-    tries: int = 1,
+    *,
     retry_of: str | None = None,
+    pair: int | None = None,
 ) -> AttemptRecord:
     """A new attempt that nobody has claimed yet."""
     return AttemptRecord(
@@ -71,7 +72,7 @@ def queued(
         study_id=study_id,
         kind=kind,
         state=AttemptState.QUEUED,
-        tries=tries,
+        tries=1,
         retry_of=retry_of,
         params=params,
         number=None,
@@ -83,6 +84,7 @@ def queued(
         created_at=datetime.now(UTC),
         claimed_at=None,
         ended_at=None,
+        pair=pair,
     )
 
 

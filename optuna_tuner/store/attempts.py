@@ -6,19 +6,19 @@ is the fence, and whoever comes late finds it ended.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from typing import Unpack
 
-from sqlalchemy import ColumnElement, Connection, and_, select
+from sqlalchemy import ColumnElement, Connection, and_, func, select
 
 from optuna_tuner.errors import NotFoundError
 from optuna_tuner.store.attempt_rows import attempt_of, attempts_where, last_ended, move
-from optuna_tuner.store.claiming import Opening, claim
+from optuna_tuner.store.claiming import Course, Wanted, claim
 from optuna_tuner.store.codec import encode
 from optuna_tuner.store.database import Database
 from optuna_tuner.store.ending import Ending, cancel, end
 from optuna_tuner.store.events import has, note
 from optuna_tuner.store.ids import new_id
-from optuna_tuner.store.records import AttemptRecord, AttemptState, Choice, EventKind, Outcome
+from optuna_tuner.store.records import AttemptKind, AttemptRecord, AttemptState, Choice, EventKind, Outcome
 from optuna_tuner.store.references import failed_baseline, reference, try_baseline_again
 from optuna_tuner.store.tables import ATTEMPT
 from optuna_tuner.store.workers import BEAT_PATIENCE_S
@@ -31,25 +31,21 @@ class Attempts:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def claim(
-        self,
-        study_id: str,
-        worker_id: str,
-        *,
-        baseline: bool,
-        first: Sequence[Params] = (),
-        answers_first: bool = False,
-    ) -> AttemptRecord | None:
+    def claim(self, study_id: str, worker_id: str, **course: Unpack[Wanted]) -> AttemptRecord | None:
         """An attempt for this worker to run, or None when there is none, or the study is not to run, or it is fenced.
 
         First what the worker already runs (so that a claim whose reply was lost is found again), then the oldest that
-        waits, else a new one, which takes one trial of the budget. `baseline`: the study's very first attempt is of
-        the engine's own defaults. `answers_first`: after it nothing new until its answers are kept. `first`: each of
-        these configurations has an attempt, in this order, before any that the sampler chooses. Raises NotFoundError
-        for an unknown study or worker.
+        waits (half of a pair waits for the slot that has measured the other), else a new one, which takes one trial of
+        the budget. `baseline`: the study's very first attempt is of the engine's own defaults. `answers_first`: after
+        it nothing new until its answers are kept. `first`: each of these configurations has an attempt, in this order,
+        before any that the sampler chooses.
+
+        Beside the budget: `baseline_every`: so many trials lie between two measurements of the default; 0 for the first
+        alone. `again`: asked for what to measure again when all of the budget is claimed. Without `search` no trial of
+        the budget is begun. Raises NotFoundError for an unknown study or worker.
         """
-        fresh, opening = new_id(), Opening(baseline=baseline, first=first, answers_first=answers_first)
-        return self._database.write(lambda connection: claim(connection, study_id, worker_id, fresh, opening))
+        fresh, whole = new_id(), Course(**course)
+        return self._database.write(lambda connection: claim(connection, study_id, worker_id, fresh, whole))
 
     def reference(self, study_id: str) -> AttemptRecord | None:
         """The baseline whose answers the others are held against: the first that gave some; None while none did."""
@@ -127,6 +123,13 @@ class Attempts:
         """The numbers of all Optuna trials that have an attempt."""
         query = select(ATTEMPT.c.number).where(ATTEMPT.c.study_id == study_id, ATTEMPT.c.number.is_not(None))
         return frozenset(self._database.read(lambda connection: connection.scalars(query).all()))
+
+    def searched(self, study_id: str) -> int:
+        """How many Optuna trials have an attempt that measures nothing again."""
+        again = [kind.value for kind in AttemptKind if kind.again]
+        query = select(func.count()).select_from(ATTEMPT).where(ATTEMPT.c.study_id == study_id)
+        searched = query.where(ATTEMPT.c.number.is_not(None), ATTEMPT.c.kind.not_in(again))
+        return self._database.read(lambda connection: connection.scalar(searched)) or 0
 
     def last_ended(self, study_id: str, count: int) -> tuple[AttemptRecord, ...]:
         """So many that ended last, the newest first."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from sqlalchemy import Connection, select
@@ -46,11 +46,11 @@ def end(connection: Connection, attempt_id: str, worker_id: str, ending: Ending)
             ending.successor,
             attempt.study_id,
             attempt.kind,
-            params=attempt.params,
-            tries=tries,
+            attempt.params,
             retry_of=attempt_id,
+            pair=attempt.pair,
         )
-        queue(connection, again)
+        queue(connection, replace(again, tries=tries))
     return True
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -25,6 +26,14 @@ class AttemptKind(StrEnum):
     BASELINE = "baseline"  # the engine's own default
     FIRST = "first"  # one that the study file names
     SEARCH = "search"  # the sampler's choice
+    CONTROL = "control"  # the engine's own default again, between trials
+    RERUN = "rerun"  # one of the best again, before the winner is chosen
+    CONFIRM = "confirm"  # a half of a pair of winner and default
+
+    @property
+    def again(self) -> bool:
+        """Whether it measures again what the search has measured: it takes no trial of the budget."""
+        return self in {AttemptKind.CONTROL, AttemptKind.RERUN, AttemptKind.CONFIRM}
 
 
 class AttemptState(StrEnum):
@@ -66,6 +75,13 @@ class Outcome:
     remarks: tuple[str, ...] = ()  # what the engine was known to rewrite or to warn of, for people
     same_as: int | None = None  # the trial that this one repeats: it was not measured, and takes no trial of the budget
     kv_cache_retractions: int | None = None  # requests that lost their place in it; None: none were told
+
+    @property
+    def feasible(self) -> bool:
+        """Whether it ran to its end and keeps every constraint."""
+        ran = self.verdict is Verdict.COMPLETE and self.cause is None
+        sound = bool(self.values) and all(math.isfinite(value) for value in self.values)
+        return ran and sound and all(excess <= 0 for excess in self.constraints.values())
 
     @property
     def advice(self) -> str:
@@ -130,6 +146,11 @@ class WorkerRecord:
     retired: bool
     machine: str = ""  # tells two machines with equal host names apart; "" for a worker of an older version
 
+    @property
+    def place(self) -> tuple[str, str, str]:
+        """Equal for workers that had the same slot of the same machine."""
+        return self.host, self.machine, self.slot.name
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AttemptRecord:
@@ -151,6 +172,16 @@ class AttemptRecord:
     created_at: datetime
     claimed_at: datetime | None
     ended_at: datetime | None
+    pair: int | None = None  # of a confirming run: its pair, from 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Extra:
+    """What is to be measured again."""
+
+    kind: AttemptKind
+    params: Params
+    pair: int | None = None
 
 
 class ResourceState(StrEnum):

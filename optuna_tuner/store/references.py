@@ -40,7 +40,7 @@ def try_baseline_again(connection: Connection, study_id: str, fresh: str) -> Non
     study = study_of(connection, study_id, lock=True)
     last = failed_baseline(connection, study_id)
     if study.desired is Desired.RUN and last is not None:
-        queue(connection, queued(fresh, study_id, AttemptKind.BASELINE, params=Params(), retry_of=last.id))
+        queue(connection, queued(fresh, study_id, AttemptKind.BASELINE, Params(), retry_of=last.id))
 
 
 def _baselines(connection: Connection, study_id: str) -> tuple[AttemptRecord, ...]:

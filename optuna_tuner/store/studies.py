@@ -72,14 +72,15 @@ class Studies:
         """
         return self._database.write(lambda connection: _give_up(connection, study_id, reason))
 
-    def exhaust(self, study_id: str, reason: str) -> StudyRecord:
-        """Declare a study done before its budget is spent, and keep why: its budget becomes what was used of it.
+    def exhaust(self, study_id: str, reason: str, *, go_on: bool = False) -> StudyRecord:
+        """Declare a search done before its budget is spent, and keep why: its budget becomes what was used of it.
 
-        Nothing when it is told otherwise, when its budget is spent, or when an attempt runs or waits.
+        With `go_on` the study still runs: something is to be measured again. Nothing when it is told otherwise, when
+        its budget is spent, or when an attempt runs or waits.
 
         Raises NotFoundError.
         """
-        return self._database.write(lambda connection: _exhaust(connection, study_id, reason))
+        return self._database.write(lambda connection: _exhaust(connection, study_id, reason, go_on=go_on))
 
     def set_spec(self, study_id: str, spec_json: str) -> StudyRecord:
         """Keep the newer study file; workers that start from now on read it."""
@@ -132,12 +133,13 @@ def _give_up(connection: Connection, study_id: str, reason: str) -> StudyRecord:
     return study_of(connection, study_id)
 
 
-def _exhaust(connection: Connection, study_id: str, reason: str) -> StudyRecord:
+def _exhaust(connection: Connection, study_id: str, reason: str, *, go_on: bool) -> StudyRecord:
     study_of(connection, study_id, lock=True)  # nobody claims meanwhile
     open_attempts = (ATTEMPT.c.study_id == study_id) & (ATTEMPT.c.state != AttemptState.ENDED.value)
     if connection.scalar(select(ATTEMPT.c.id).where(open_attempts).limit(1)) is None:
         left = (STUDY.c.id == study_id) & (STUDY.c.budget > STUDY.c.reserved)
-        change = {"desired": Desired.STOP.value, "ended_because": reason, "budget": STUDY.c.reserved}
+        desired = Desired.RUN if go_on else Desired.STOP
+        change = {"desired": desired.value, "ended_because": reason, "budget": STUDY.c.reserved}
         connection.execute(update(STUDY).where(left & (STUDY.c.desired == Desired.RUN.value)).values(change))
     return study_of(connection, study_id)
 

@@ -121,6 +121,7 @@ ATTEMPT = Table(
     Column("created_at", Utc, nullable=False),
     Column("claimed_at", Utc),
     Column("ended_at", Utc),
+    Column("pair", Integer),
     UniqueConstraint("study_id", "number"),
     **MYSQL,
 )

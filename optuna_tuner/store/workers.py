@@ -75,11 +75,18 @@ class Workers:
         return self._where(study_id, true())
 
     def _where(self, study_id: str | None, which: ColumnElement[bool]) -> tuple[WorkerRecord, ...]:
-        query = select(WORKER).where(which).order_by(WORKER.c.id)
-        if study_id is not None:
-            query = query.where(WORKER.c.study_id == study_id)
-        rows = self._database.read(lambda connection: connection.execute(query).mappings().all())
-        return tuple(_record(row) for row in rows)
+        whose = true() if study_id is None else WORKER.c.study_id == study_id
+        return self._database.read(lambda connection: _workers_where(connection, which & whose))
+
+
+def workers_of(connection: Connection, study_id: str) -> tuple[WorkerRecord, ...]:
+    """All workers that a study ever had, the oldest first."""
+    return _workers_where(connection, WORKER.c.study_id == study_id)
+
+
+def _workers_where(connection: Connection, which: ColumnElement[bool]) -> tuple[WorkerRecord, ...]:
+    rows = connection.execute(select(WORKER).where(which).order_by(WORKER.c.id)).mappings()
+    return tuple(_record(row) for row in rows)
 
 
 def is_fenced(connection: Connection, worker_id: str) -> bool:

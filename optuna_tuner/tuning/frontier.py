@@ -37,9 +37,13 @@ class Frontier:
         return next(self._left(), None) is not None
 
     def exhaust(self) -> None:
-        """Declare the study done; nothing where others go on, or the budget is spent."""
+        """Declare the search done; nothing where others go on, or the budget is spent.
+
+        A study whose best is to be confirmed goes on with that.
+        """
         reason = NOTHING_NEW if self._listed is None else EVERYTHING
-        self._setting.store.studies.exhaust(self._setting.study_id, reason)
+        go_on = self._setting.spec.confirm is not None
+        self._setting.store.studies.exhaust(self._setting.study_id, reason, go_on=go_on)
 
     def away(self, number: int) -> Params | None:
         """Parameters at random that are those of no known server, for the trial of this number.
@@ -72,7 +76,7 @@ class Frontier:
     @property
     def _is_unvisited(self) -> bool:
         """Whether a grid has configurations that it has not come to; it may be long on the way over equal servers."""
-        visited = len(self._setting.store.attempts.numbers(self._setting.study_id))
+        visited = self._setting.store.attempts.searched(self._setting.study_id)
         return self._setting.spec.sampler.kind == "grid" and visited < self._size
 
     @cached_property

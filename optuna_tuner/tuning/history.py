@@ -16,7 +16,7 @@ from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from optuna_tuner.errors import ConflictError, StoppedError
-from optuna_tuner.search.evidence import EFFECTIVE_CONFIG
+from optuna_tuner.search.evidence import EFFECTIVE_CONFIG, KIND
 from optuna_tuner.search.objection import NOTHING_KNOWN, Objection
 from optuna_tuner.search.redrawing import Redrawing
 from optuna_tuner.search.samplers import Problem, Repeated, make_pruner, make_sampler
@@ -112,8 +112,7 @@ class History:
         for name, part in self._choice().parts.items():
             trial.set_user_attr(name, part)
         choice = decode_choice(trial.user_attrs)  # an earlier call whose reply was lost may have made it
-        earlier = self._asked_before(attempt)
-        if earlier is not None:
+        if (earlier := self._asked_before(attempt)) is not None:
             trial.set_user_attr("retry_of", earlier)
         if not self._store.attempts.chosen(attempt.id, params, choice):
             raise _ended_meanwhile()
@@ -198,7 +197,7 @@ class History:
         def look(journal: Journal) -> None:
             step, value = len(journal.measurements), journal.so_far(goals)
             unasked = self._spec.pruner.kind == "none" and not journal.sought
-            if unasked or value is None or len(goals.objectives) > 1:
+            if unasked or value is None or len(goals.objectives) > 1 or journal.attempt.kind.again:
                 return
             try:
                 self._store.weathered(lambda: trial.report(value, step))
@@ -284,7 +283,8 @@ def _attributes(attempt: AttemptRecord, outcome: Outcome) -> dict[str, object]:
     """What optuna-dashboard shows beside the parameters."""
     known: dict[str, object] = {
         "attempt": attempt.id,
-        "kind": attempt.kind.value,
+        KIND: attempt.kind.value,
+        "pair": attempt.pair,
         "worker": attempt.worker_id,
         "cause": outcome.cause.value if outcome.cause else None,
         "reason": outcome.reason,

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from itertools import islice
 
 from optuna_tuner.catalog.catalogue import Effect
+from optuna_tuner.search.extra_runs import ExtraRuns, extra_runs
 from optuna_tuner.search.grid import left_out, trials_of
 from optuna_tuner.spec.effects import effects
 from optuna_tuner.spec.study import StudySpec
@@ -31,6 +32,7 @@ class Plan:
     space_size: float  # configurations; conditions and rules make it smaller; infinite with a continuous parameter
     left_out: int  # configurations of a grid that are known not to run, as far as the budget reaches
     trials: int
+    extra: ExtraRuns  # what is measured again beside them
     at_most_s: float  # by the study's limits, one trial after another; time in a cluster's queue is not in it
     estimate_s: float | None
     slots: tuple[Slot, ...]
@@ -60,13 +62,16 @@ def plan(
     everywhere = known_bad(spec, parts, model, ANY_SLOT)
     limits, trials = spec.limits, trials_of(spec, everywhere)
     asking_s = limits.quality_s if spec.quality else 0.0
+    run_s = limits.startup_s + limits.warm_up_s + asking_s + limits.benchmark_s + limits.teardown_s
+    extra = extra_runs(spec, trials)
     return Plan(
         spec=spec,
         launches=launches,
         space_size=math.prod(parameter.size() or math.inf for parameter in spec.space.values()),
         left_out=left_out(spec, everywhere),
         trials=trials,
-        at_most_s=trials * (limits.startup_s + limits.warm_up_s + asking_s + limits.benchmark_s + limits.teardown_s),
+        extra=extra,
+        at_most_s=(trials + extra.most) * run_s,
         estimate_s=estimate_s,
         slots=tuple(slots),
         remarks=tuple(parts.engine.remarks(model, params, slots[0]) for params in chosen),

@@ -110,8 +110,9 @@ class Servers:
             self._raise_if_in(self._known.resolved, self._resolved(journal.identity, told))
 
     def _may_repeat(self, journal: Journal) -> bool:
-        """The baseline is what all are compared with, so it is always measured."""
-        return not self._setting.spec.sampler.measure_again and journal.attempt.kind is not AttemptKind.BASELINE
+        """The baseline is what all are compared with, so it is always measured; so is what is to be measured again."""
+        kind = journal.attempt.kind
+        return not (self._setting.spec.sampler.measure_again or kind is AttemptKind.BASELINE or kind.again)
 
     def _raise_if_in(self, known: Mapping[str, Outcome], key: str) -> None:
         if (found := known.get(key)) is not None:

@@ -6,6 +6,7 @@ from optuna_tuner.contracts import Kinds
 from optuna_tuner.errors import ConflictError
 from optuna_tuner.plugins import InstalledKinds
 from optuna_tuner.search.grid import trials_of
+from optuna_tuner.spec.confirm import Confirm
 from optuna_tuner.spec.study import StudySpec
 from optuna_tuner.store.records import Desired, StudyRecord
 from optuna_tuner.store.store import Store
@@ -36,6 +37,18 @@ def create_or_resume(store: Store, spec: StudySpec, kinds: Kinds = KINDS) -> Stu
     store.studies.want(record.id, Desired.RUN)
     ensure_optuna_study(store, spec)
     return store.studies.by_id(record.id)
+
+
+def ask_for_confirmation(store: Store, record: StudyRecord, pairs: int | None = None) -> None:
+    """Have the best of a study confirmed, by so many pairs in all; its search ends where it is.
+
+    The number of pairs is the study's own where none is given, or the usual one.
+    """
+    spec = StudySpec.model_validate_json(record.spec_json)
+    wanted = spec.confirm or Confirm()
+    wanted = wanted if pairs is None else wanted.model_copy(update={"pairs": pairs})
+    store.studies.set_spec(record.id, spec.model_copy(update={"confirm": wanted}).model_dump_json())
+    store.studies.set_budget(record.id, 0)  # what was claimed stays claimed
 
 
 def _known(store: Store, name: str) -> StudyRecord | None:

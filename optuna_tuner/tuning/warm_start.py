@@ -98,8 +98,9 @@ def found(store: Store, spec: StudySpec, kinds: Kinds) -> Found:
 
 
 def _best_first(spec: StudySpec, attempts: Sequence[AttemptRecord]) -> Sequence[AttemptRecord]:
-    """What ran and kept the promise, the best by the older study's own goals first."""
-    good = [each for each in attempts if each.kind is not AttemptKind.BASELINE and _is_feasible(each)]
+    """What ran and kept the promise, the best by the older study's own goals first; each as its search saw it."""
+    searched = [each for each in attempts if each.kind is not AttemptKind.BASELINE and not each.kind.again]
+    good = [each for each in searched if _is_feasible(each)]
     losses = {each.id: _losses(spec, each) for each in good}
 
     def beaten_by(attempt: AttemptRecord) -> int:

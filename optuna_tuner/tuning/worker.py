@@ -10,6 +10,7 @@ from typing import TypeVar
 
 from optuna_tuner.clock import Deadline, poll
 from optuna_tuner.errors import EnvironmentFaultError, StoppedError, StoreError, TunerError
+from optuna_tuner.search.confirming import again_of
 from optuna_tuner.search.verdict import ended
 from optuna_tuner.spec.effects import asks_for_answers
 from optuna_tuner.store.records import AttemptRecord, Desired, Outcome, StudyRecord
@@ -128,21 +129,23 @@ class Worker:
         running = self._running()  # whoever ends between this look and the claim may have given a trial back
         mine = any(attempt.worker_id == self._setting.worker_id for attempt in running)
         is_open = mine or self._frontier.is_open()
-        attempt = self._claim() if is_open else None
+        attempt = self._claim(search=is_open)
         if attempt is not None:
             return attempt
-        if self.heart.orders.desired is Desired.PAUSE or running or self._running():
+        left = running or self._store.attempts.active(self._setting.study_id)  # what waits now is for another slot
+        if self.heart.orders.desired is Desired.PAUSE or left:
             return _Work.LATER
         if not is_open:
             self._frontier.exhaust()
+            attempt = self._claim(search=False)  # the best may be measured again
         self._give_up_without_answers()
         self._listen()
-        return _Work.NONE
+        return _Work.NONE if attempt is None else attempt
 
     def _running(self) -> Sequence[AttemptRecord]:
         return self._store.attempts.running(self._setting.study_id)
 
-    def _claim(self) -> AttemptRecord | None:
+    def _claim(self, *, search: bool) -> AttemptRecord | None:
         setting, spec = self._setting, self._setting.spec
         return self._store.attempts.claim(
             setting.study_id,
@@ -150,6 +153,9 @@ class Worker:
             baseline=spec.baseline,
             first=spec.first_params,
             answers_first=self._asks,
+            baseline_every=spec.baseline_every,
+            search=search,
+            again=again_of(spec),
         )
 
     def _try_baseline_again(self) -> None:

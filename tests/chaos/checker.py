@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from chaos_client import truth
-from raw_rows import Row, chains, is_repeat
+from raw_rows import AGAIN, Row, chains, is_repeat
 from watch import Event
 
 Snapshot = Mapping[str, Sequence[Row]]
@@ -26,7 +26,7 @@ TRY_AGAIN = frozenset(
         "stopped",  # interrupted: nobody's fault, and not counted as a try
     }
 )
-SETTLED = ("retry_of", "params", "worker_id", "phase", "outcome", "ended_by", "ended_at", "tries", "kind")
+SETTLED = ("retry_of", "params", "worker_id", "phase", "outcome", "ended_by", "ended_at", "tries", "kind", "pair")
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +83,7 @@ def judge(snapshot: Snapshot, events: Sequence[Event], memory: Memory, tries: in
         one_end_each(snapshot),
         chains_complete(snapshot, tries),
         optuna_agrees(snapshot),
+        pairs_true(snapshot),
         results_true(snapshot, events),
         repeats_true(snapshot, events),
         never_changed(snapshot, memory),
@@ -142,6 +143,20 @@ def chains_complete(snapshot: Snapshot, tries: int) -> Iterator[Violation]:
         earlier = by_id.get(attempt["retry_of"])
         if earlier and earlier["params"] and earlier["params"] != attempt["params"]:
             yield Violation("params-changed", f"attempt {attempt['id']} repeats others than {earlier['id']}")
+
+
+def pairs_true(snapshot: Snapshot) -> Iterator[Violation]:
+    """No half of a pair has given two results, and a half that is tried again stays in its pair."""
+    by_id = {attempt["id"]: attempt for attempt in snapshot["attempts"]}
+    halves = [attempt for attempt in by_id.values() if attempt["pair"] is not None]
+    gave = Counter((each["pair"], each["params"]) for each in halves if outcome_of(each).get("verdict") != "fail")
+    for (pair, params), times in gave.items():
+        if times > 1:
+            yield Violation("half-twice", f"pair {pair} has {times} results of {params}")
+    for attempt in by_id.values():
+        earlier = by_id.get(attempt["retry_of"])
+        if earlier is not None and earlier["pair"] != attempt["pair"]:
+            yield Violation("pair-changed", f"attempt {attempt['id']} left pair {earlier['pair']}")
 
 
 def outcome_of(attempt: Row) -> Mapping[str, Any]:
@@ -236,9 +251,10 @@ def _said(outcome: Mapping[str, Any]) -> Sequence[Any]:
 
 
 def _identity(attempt: Row) -> str | None:
-    """Of what was measured to its end by choice; the baseline is measured in any case."""
+    """Of what the search measured to its end; the baseline is measured in any case, and some are again on purpose."""
     outcome = outcome_of(attempt)
-    ran = outcome.get("verdict") == "complete" and attempt["kind"] != "baseline" and not is_repeat(attempt)
+    ran = outcome.get("verdict") == "complete" and not is_repeat(attempt)
+    ran = ran and attempt["kind"] not in {"baseline", *AGAIN}
     return json.dumps(outcome["identity"], sort_keys=True) if ran and outcome.get("identity") else None
 
 

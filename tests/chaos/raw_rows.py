@@ -25,6 +25,9 @@ TABLES = {
 }
 
 
+AGAIN = frozenset({"control", "rerun", "confirm"})  # kinds of attempts that take nothing of the budget
+
+
 class Away(Exception):  # noqa: N818  it is weather, not an error
     """The database does not answer just now."""
 
@@ -113,8 +116,12 @@ def _plain(value: object) -> object:
 
 
 def chains(attempts: Sequence[Row]) -> int:
-    """How many trials of the budget these attempts have taken: no retries are counted, nor what ends as a repeat."""
-    return sum(1 for attempt in attempts if attempt["retry_of"] is None) - sum(map(is_repeat, attempts))
+    """How many trials of the budget these attempts have taken.
+
+    No retries are counted, nor what ends as a repeat, nor what was measured again on purpose.
+    """
+    searched = [attempt for attempt in attempts if attempt["kind"] not in AGAIN]
+    return sum(1 for attempt in searched if attempt["retry_of"] is None) - sum(map(is_repeat, searched))
 
 
 def is_repeat(attempt: Row) -> bool:

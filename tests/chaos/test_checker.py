@@ -21,7 +21,7 @@ _TABLES = """
 CREATE TABLE tuner_study (id, name, budget INT, reserved INT);
 CREATE TABLE tuner_worker (id, pid INT, retired INT);
 CREATE TABLE tuner_attempt (id PRIMARY KEY, kind, state, tries INT, retry_of, params, number INT, worker_id, phase,
-    cancel, outcome, ended_by, told INT, ended_at);
+    cancel, outcome, ended_by, told INT, ended_at, pair INT);
 CREATE TABLE tuner_resource (id, state);
 CREATE TABLE tuner_event (attempt_id, id INTEGER PRIMARY KEY, kind);
 CREATE TABLE trials (trial_id INT, number INT, state);
@@ -46,7 +46,9 @@ def add(connection: sqlite3.Connection, attempt: str, number: int, cause: str | 
     tries, params = 2 if retry_of else 1, json.dumps({"flags": PARAMS, "env": {}})
     row = (attempt, "search", "ended", tries, retry_of, params, number, "w", "teardown", 0)
     end = (outcome(attempt, cause), f"call-{attempt}", 1, "2026-01-01")
-    connection.execute("INSERT INTO tuner_attempt VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", (*row, *end))
+    connection.execute(
+        "INSERT INTO tuner_attempt VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, NULL)", (*row, *end)
+    )
     connection.execute("INSERT INTO tuner_resource VALUES (?, 'gone')", (attempt,))
     for kind in ("queued", "claimed", "asked", "ended", "told"):
         connection.execute("INSERT INTO tuner_event (attempt_id, kind) VALUES (?, ?)", (attempt, kind))

@@ -48,6 +48,7 @@ def study_note(study: StudyView, command: str) -> str:
         # A gain names the best trial too, and says the same about repeats.
         "" if study.comparison.gains and len(study.best.trials) == 1 else plain(study.best.text),
         plain(study.comparison.text),
+        plain(study.machine_drift),
         _beside(study, study.best.trial) if study.best.trial else "",
         section("Best against default", _against(study)),
         section("Recommended flags", _flags(study)),
@@ -105,6 +106,7 @@ def trial_note(study: StudyView, trial: TrialView) -> str:
     """All about one trial that its parameters do not say, once it has ended."""
     place = _place(trial)
     retry = f" Try {trial.tries} of these parameters." if trial.tries > 1 else ""
+    retry += f" Measured again: {trial.role}." if trial.kind.again else ""
     took = f" It took {span(trial.duration_s)}{place}." if trial.duration_s is not None else ""
     headline = f"**{trial.state.value}**{f': {trial.cause.value}' if trial.cause else ''}.{took}{retry}"
     phases = ", ".join(f"{phase.value.replace('_', '-')} {span(s)}" for phase, s in trial.phases_s.items())

@@ -58,7 +58,7 @@ def test_a_study_is_done_when_its_budget_is_spent_and_nothing_runs(sample: Sampl
 
 
 def test_counts_say_what_optuna_is_told(study: StudyView) -> None:
-    assert study.counts == Counts(complete=8, feasible=6, pruned=2, failed=1, repeated=0, running=0, queued=0)
+    assert study.counts == Counts(complete=8, feasible=6, pruned=2, failed=1, repeated=0, again=0, running=0, queued=0)
 
 
 def test_causes_are_counted_most_frequent_first(study: StudyView) -> None:

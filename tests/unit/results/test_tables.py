@@ -63,6 +63,7 @@ def test_a_study_document_survives_json_and_yaml(study: StudyView) -> None:
         "pruned": 2,
         "failed": 1,
         "repeated": 0,
+        "again": 0,
         "running": 0,
         "queued": 0,
     }
