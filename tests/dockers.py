@@ -5,11 +5,13 @@
 
 from __future__ import annotations
 
+import fcntl
 import io
 import os
 import shutil
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import tarfile
@@ -31,11 +33,11 @@ if TYPE_CHECKING:
 START_S, END_S = 30.0, 60.0
 REPOSITORY, TAG = "tuner-test/python", "1.2.3"
 IMAGE = f"{REPOSITORY}:{TAG}"
-NETWORK = "tuner-test"
+ADD_BRIDGE, REMOVE_BRIDGE, SET_FLAGS = 0x89A0, 0x89A1, 0x8914  # of linux/sockios.h
 
 
 class DockerDaemon:
-    """A running daemon, with an image of this machine's Python and a network of its own."""
+    """A running daemon, with an image of this machine's Python."""
 
     def __init__(self, address: str) -> None:
         self.address = address
@@ -56,22 +58,18 @@ class DockerDaemon:
         """An image, which is nothing but links: all programs are this machine's own, mounted read-only."""
         with self.client() as client:
             client.import_image_from_data(_links(), repository=REPOSITORY, tag=TAG)
-            own = _sdk().types.IPAMPool(subnet=f"10.99.{os.getpid() % 256}.0/24")
-            subnet = _sdk().types.IPAMConfig(pool_configs=[own])
-            client.create_network(NETWORK, driver="bridge", ipam=subnet)  # beside those that a user's daemon takes
 
     def clear(self) -> None:
         with self.client() as client:
             for each in client.containers(all=True, filters={"label": "optuna_tuner.model"}):
                 client.remove_container(each["Id"], force=True, v=True)
-            client.remove_network(NETWORK)
             client.remove_image(IMAGE, force=True)
 
     @property
     def options(self) -> Mapping[str, JsonValue]:
         """What the deployer needs to start this machine's Python."""
         mounts: list[JsonValue] = [{"source": path, "target": path} for path in _programs()]
-        return {"host": self.address, "network": NETWORK, "mounts": mounts, "caches": {}}
+        return {"host": self.address, "mounts": mounts, "caches": {}}
 
     def containers(self, name: str = "") -> Sequence[str]:
         """Containers of ours, whatever their state, in words."""
@@ -81,23 +79,31 @@ class DockerDaemon:
 
 
 class OwnDockerDaemon(DockerDaemon):
-    """One that a test may end and start again. It touches no firewall rule, and its containers have no way out."""
+    """One that a test may end and start again. It touches no firewall rule, and its containers have no way out.
+
+    Its bridge is its own: two daemons on `docker0` take each other's addresses, and one without a bridge removes it.
+    """
 
     def __init__(self, program: str) -> None:
         self._program, self._folder = program, Path(tempfile.mkdtemp(prefix="tuner-docker-"))
+        self._bridge = f"tuner-{os.getpid()}"
+        with socket.socket() as control:
+            fcntl.ioctl(control, ADD_BRIDGE, f"{self._bridge}\0".encode())
         super().__init__(f"unix://{self._folder}/docker.sock")
         self.start()
 
-    def start(self) -> None:
+    def start(self, programs: Path | None = None) -> None:
+        """With a folder of programs that it shall find before all others."""
         scratch = tempfile.mkdtemp(prefix="exec-", dir=self._folder)  # a killed one leaves a folder that none can use
         quiet = [f"--{name}=false" for name in ("iptables", "ip6tables", "ip-forward", "ip-masq")]
         folders = ["--data-root", f"{self._folder}/data", "--exec-root", scratch, "--pidfile", f"{scratch}/pid"]
-        command = [self._program, "--host", self.address, *folders, *quiet, "--bridge", "none"]
+        command = [self._program, "--host", self.address, *folders, *quiet, "--bridge", self._bridge]
         with (self._folder / "output").open("ab") as output:
-            self._process = subprocess.Popen(command, stdout=output, stderr=output, start_new_session=True)
+            env = {**os.environ, "PATH": f"{programs}:{os.environ['PATH']}"} if programs else None
+            self._process = subprocess.Popen(command, stdout=output, stderr=output, start_new_session=True, env=env)
         started = poll(lambda: self.answers() or self._process.poll() is not None or None, Deadline.after(START_S))
         if not (started and self.answers()):
-            self.end()
+            self._leave()
             raise OSError((self._folder / "output").read_text(errors="replace").strip().splitlines()[-1])
 
     def end(self, how: signal.Signals = signal.SIGTERM) -> None:
@@ -110,8 +116,14 @@ class OwnDockerDaemon(DockerDaemon):
 
     def close(self) -> None:
         self.clear()
-        self.end()
+        self._leave()
         shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _leave(self) -> None:
+        self.end()
+        with socket.socket() as control:
+            fcntl.ioctl(control, SET_FLAGS, struct.pack("16sh22x", self._bridge.encode(), 0))  # down
+            fcntl.ioctl(control, REMOVE_BRIDGE, f"{self._bridge}\0".encode())
 
 
 def _sdk() -> ModuleType:

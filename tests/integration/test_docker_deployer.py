@@ -343,3 +343,20 @@ def test_a_daemon_that_was_restarted_lost_its_servers(
         own_docker_daemon.start()
         assert server.state.status is Status.LOST
         assert server.state.detail == "the Docker daemon was restarted meanwhile"
+
+
+def test_a_server_is_given_exactly_the_gpus_of_its_slot(
+    own_docker_daemon: OwnDockerDaemon, deployer: Docker, tmp_path: Path
+) -> None:
+    hook = (
+        tmp_path / "nvidia-container-runtime-hook"
+    )  # with it the daemon believes in NVIDIA's toolkit; it does nothing
+    hook.write_text("#!/bin/sh\n")
+    hook.chmod(0o755)
+    own_docker_daemon.end()
+    own_docker_daemon.start(tmp_path)
+    slot = Slot(name="gpu-1-3", host="here", gpus=("GPU-b", "GPU-d"))
+    source = "import os; print(os.environ['NVIDIA_VISIBLE_DEVICES'])"
+    with started(deployer, tmp_path, launch_of(source), slot) as server:
+        server.wait_for(Status.EXITED)
+        assert server.log == "GPU-b,GPU-d\n"
