@@ -49,11 +49,16 @@ def named(metric: str) -> str:
 
 
 def history(study: StudyView, place: int = 0) -> Figure:
-    """Every trial's value of one objective, the best so far, and the baseline's line; infeasible ones are grey."""
+    """Every trial's value of one objective, the best so far, and the baseline's line; infeasible ones are grey.
+
+    What was measured again is drawn apart: the default's runs show how the machine drifts.
+    """
     objective = study.spec.goals.objectives[place]
     figure = _figure(f"{objective.metric}: trials, best so far, default", "trial", named(objective.metric))
     own = [trial for trial in study.trials if trial.same_as is None]
-    measured = [(trial, value) for trial in own if (value := value_of(trial, place, objective)) is not None]
+    known = [(trial, value) for trial in own if (value := value_of(trial, place, objective)) is not None]
+    measured = [(trial, value) for trial, value in known if not trial.kind.again]
+    again = [(trial, value) for trial, value in known if trial.kind.again]
     feasible = [(trial, value) for trial, value in measured if trial.feasible]
     infeasible = [(trial, value) for trial, value in measured if not trial.feasible]
     _points(figure, infeasible, "not feasible", GREY)
@@ -62,6 +67,9 @@ def history(study: StudyView, place: int = 0) -> Figure:
     best = [better(value for _, value in feasible[: count + 1]) for count in range(len(feasible))]
     numbers = [trial.number for trial, _ in feasible]
     figure.add_scatter(x=numbers, y=best, mode="lines", name="best so far", line={"shape": "hv", "color": BEST_COLOUR})
+    if again:
+        _points(figure, [each for each in again if not each[0].params], "default again", BASELINE_COLOUR)
+        _points(figure, [each for each in again if each[0].params], "one of the best again", BEST_COLOUR)
     baseline = value_of(study.baseline, place, objective) if study.baseline else None
     if baseline is not None:
         figure.add_hline(y=baseline, line={"dash": "dash", "color": BASELINE_COLOUR}, annotation_text="default")
