@@ -20,7 +20,7 @@ from optuna_tuner.results.views import StudyState
 from optuna_tuner.values import Cause
 
 SCRIPT = Path(__file__).parents[2] / "examples" / "slurm_worker.sh"
-QUICK, SLOW = 2, 60  # requests of a trial: some tenths of a second, some twenty seconds
+QUICK, SLOW = 2, 30  # requests of a trial: some tenths of a second, some ten seconds
 
 
 @pytest.fixture
@@ -79,10 +79,10 @@ def in_phase(tuner: Tuner, phase: str) -> bool:
 
 
 def test_a_study_runs_on_a_cluster_with_two_workers(slurm: SlurmCluster, tuner: Tuner, home: Path) -> None:
-    ran = say("run", str(file(home, trials=3)), "--workers", "2")
+    ran = say("run", str(file(home)), "--workers", "2")
     assert ran.returncode == 0, ran.stderr
     trials = tuner.trials("jobs")
-    assert [trial.state for trial in trials] == [TrialState.FEASIBLE] * 3
+    assert [trial.state for trial in trials] == [TrialState.FEASIBLE] * 2
     assert {trial.slot for trial in trials} <= {"slurm-0", "slurm-1"}
     assert slurm.queue() == []
 
@@ -124,7 +124,7 @@ def test_a_node_that_dies_with_its_server_is_the_machines_fault(slurm: SlurmClus
 
 def test_a_whole_worker_runs_inside_an_allocation(slurm: SlurmCluster, tuner: Tuner, home: Path) -> None:
     """The script of the documentation: servers are processes of the job's own node."""
-    path = file(home, trials=2)
+    path = file(home, trials=1)
     document = json.loads(path.read_text())
     path.write_text(json.dumps({**document, "deployer": {"kind": "local"}}))
     tools = f"PATH={Path(COMMAND).parent}:{os.environ['PATH']}"
