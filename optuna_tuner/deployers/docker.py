@@ -76,8 +76,9 @@ class Docker(Deployer):
             undo.callback(daemon.remove, made)  # whatever goes wrong, also an interrupt
             _demand_programs(daemon, made, body)
             daemon.start(made)
+            handle = _handle(daemon, request.name, made)
             undo.pop_all()
-            return _handle(daemon, request.name, made)
+            return handle
 
     def state(self, handle: Handle) -> State:
         """An exit is the server's own only where nobody asked for it, and the daemon was there to see it."""
