@@ -82,11 +82,11 @@ class BenchmarkCases(ABC):
         assert all(benchmark.metrics() <= measurement.metrics.keys() for measurement in measurements)
 
     def test_its_figures_are_near_the_servers_own_times(self, target: Target) -> None:
-        """Never below what the server did, and not far above."""
+        """Never below what the server did, and not far above; after a late first token the rest takes less."""
         (first, *_) = self.measure(target)
-        for name, known in (("ttft_ms.p50", TTFT_MS), ("tpot_ms.p50", ITL_MS)):
+        for name, known, least in (("ttft_ms.p50", TTFT_MS, 0.97), ("tpot_ms.p50", ITL_MS, 0.97 - self.late_share)):
             if name in first.metrics:
-                assert 0.97 * known <= first.metrics[name] <= known * (1 + self.late_share), name
+                assert least * known <= first.metrics[name] <= known * (1 + self.late_share), name
 
     def test_its_raw_report_is_in_the_trials_folder(self, target: Target) -> None:
         """Where the measurement says."""
