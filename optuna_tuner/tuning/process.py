@@ -30,7 +30,7 @@ from optuna_tuner.tuning.model import prepare_model
 from optuna_tuner.tuning.reaper import Reaper
 from optuna_tuner.tuning.setting import Setting, assemble, make_deployer
 from optuna_tuner.tuning.slots import holding
-from optuna_tuner.tuning.worker import Worker
+from optuna_tuner.tuning.worker import Worker, surely
 from optuna_tuner.values import Slot
 
 OPEN_AGAIN_S = 2.0
@@ -80,7 +80,7 @@ def clear_devices(store: Store, kinds: Kinds, study_id: str) -> None:
     A local server ends with its worker. A container does not: on a GPU it would keep the next worker from the slot.
     """
     spec = StudySpec.model_validate_json(store.studies.by_id(study_id).spec_json)
-    reaper_of(store, kinds, study_id, spec).reap()
+    surely(reaper_of(store, kinds, study_id, spec).reap)
 
 
 def main() -> int:

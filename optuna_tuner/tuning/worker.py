@@ -112,7 +112,7 @@ class Worker:
     def _next(self) -> AttemptRecord | None:
         """The next attempt; None when there will be none. Waits while others may still give some back."""
         while True:
-            found = self._surely(self._look_for_work)
+            found = surely(self._look_for_work)
             if isinstance(found, AttemptRecord):
                 return found
             if found is _Work.NONE:
@@ -120,8 +120,8 @@ class Worker:
             self._wait(LOOK_EVERY_S)
 
     def _look_for_work(self) -> AttemptRecord | _Work:
-        self._surely(self._reaper.reap)
-        self._surely(self._history.tell)
+        surely(self._reaper.reap)
+        surely(self._history.tell)
         if self._is_over():
             return _Work.NONE
         demand_healthy(self._setting.slot.gpus)
@@ -166,16 +166,6 @@ class Worker:
     def _give_up_without_answers(self) -> None:
         if self._asks:
             give_up_without_answers(self._store, self._setting.study_id)
-
-    def _surely(self, step: Callable[[], Result]) -> Result | None:
-        """What a step between two trials returns; a fault of ours in it must not end the night."""
-        try:
-            return step()
-        except TunerError:
-            raise
-        except Exception:  # the top of a worker
-            logger.exception("a step between two trials failed by a fault of this program; going on")
-            return None
 
     def _is_over(self) -> bool:
         self.heart.judge()
@@ -254,9 +244,9 @@ class Worker:
             logger.warning("attempt %s belongs to somebody else by now; its result is dropped", attempt.id)
             self._listen()
             return
-        self._surely(self._history.tell)
+        surely(self._history.tell)
         if _by_the_machine(outcome):
-            self._surely(self._look_for_a_broken_machine)
+            surely(self._look_for_a_broken_machine)
 
     def _write(self, attempt: AttemptRecord, outcome: Outcome) -> bool:
         interrupted = outcome.cause is Cause.STOPPED
@@ -267,6 +257,17 @@ class Worker:
 
     def _look_for_a_broken_machine(self) -> None:
         give_up_if_broken(self._store, self._setting.study_id, self._setting.spec.limits.same_fault)
+
+
+def surely(step: Callable[[], Result]) -> Result | None:
+    """What a step between two trials returns; a fault of ours in it must not end the night."""
+    try:
+        return step()
+    except TunerError:
+        raise
+    except Exception:  # the top of a worker
+        logger.exception("a step between two trials failed by a fault of this program; going on")
+        return None
 
 
 def _by_the_machine(outcome: Outcome) -> bool:

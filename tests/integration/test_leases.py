@@ -39,6 +39,23 @@ def log_of(home: Path) -> str:
     return "\n".join(file.read_text(encoding="utf-8") for file in home.glob("artifacts/*/workers/*.log"))
 
 
+def suspend(worker: psutil.Process, home: Path) -> None:
+    """Stop it outside a transaction: with one, it would keep everybody from SQLite for as long as it stands still."""
+    (database,) = home.glob("*.db")
+
+    def stands_without_a_lock() -> bool:
+        worker.suspend()
+        with closing(sqlite3.connect(database, timeout=2.0)) as connection:
+            try:
+                connection.execute("BEGIN IMMEDIATE")
+            except sqlite3.OperationalError:
+                worker.resume()
+                return False
+        return True
+
+    wait_for(stands_without_a_lock)
+
+
 def test_a_worker_that_stood_still_for_a_lease_finds_itself_dead_and_is_started_again(tuner: Tuner, home: Path) -> None:
     tuner.create(study("stopped", requests=SLOW, limits={"lease_s": 4}, budget={"trials": 6}))
     with process("run", "stopped", "--workers", "2") as run:
@@ -46,7 +63,7 @@ def test_a_worker_that_stood_still_for_a_lease_finds_itself_dead_and_is_started_
         victim = measuring(tuner, "stopped")[0]
         stopped = worker_of(run, victim.slot)
         assert stopped is not None
-        stopped.suspend()
+        suspend(stopped, home)
         wait_for(lambda: tuner.trial("stopped", victim.number or 0).cause is Cause.WORKER_LOST)
         assert servers(home, victim.attempt_id) == []
         stopped.resume()
