@@ -5,6 +5,7 @@ TunerError
 │  └─ UnknownPluginError     names the known ones
 ├─ NotFoundError             study, trial or worker
 ├─ ConflictError             name taken; same name, other spec
+├─ ExportError               nothing to take home, or a format cannot say it
 ├─ StoreError                the database said no
 ├─ DeclaredDeadError         a worker was not heard of for too long; another one may be started
 ├─ EnvironmentFaultError     something is missing on this machine; says how to get it
@@ -74,6 +75,12 @@ class NotFoundError(TunerError):
 
 class ConflictError(TunerError):
     """The name is taken by something else."""
+
+    exit_code = 2
+
+
+class ExportError(TunerError):
+    """There is nothing to take home, or this format cannot say it. The text says what to do instead."""
 
     exit_code = 2
 

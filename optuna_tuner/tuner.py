@@ -12,10 +12,12 @@ from optuna_tuner.errors import DeclaredDeadError, NotFoundError
 from optuna_tuner.home import artifacts_folder, default_storage
 from optuna_tuner.plugins import InstalledKinds
 from optuna_tuner.results.confirmable import demand_gain
+from optuna_tuner.results.export import Export
+from optuna_tuner.results.export.formats import exported
 from optuna_tuner.results.reading import read_study
 from optuna_tuner.results.task_document import task_document
 from optuna_tuner.results.trials import TrialView
-from optuna_tuner.results.views import StudyState, StudyView, left_s
+from optuna_tuner.results.views import AT_REST, StudyState, StudyView, left_s
 from optuna_tuner.spec.files import load_study
 from optuna_tuner.spec.mending import mend_file
 from optuna_tuner.spec.study import StudySpec
@@ -41,8 +43,6 @@ from optuna_tuner.values import Json
 __all__ = ["Check", "Plan", "Tuner"]
 
 Progress = Callable[[StudyView], None]
-
-ENDED = {StudyState.DONE, StudyState.STOPPED, StudyState.CANCELLED}
 
 
 class Tuner:
@@ -80,8 +80,9 @@ class Tuner:
         asked = study if isinstance(study, StudySpec) else self.validate(study)
         older, spec = found(self._store, asked, self._kinds), warmed(self._store, asked, self._kinds)
         parts = assemble(spec, self._kinds)
-        slots = slots_for(parts.deployer, workers)
-        return plan(spec, parts, model_paths(spec.model), slots, self._estimate_s(spec), older)
+        return plan(
+            spec, parts, model_paths(spec.model), slots_for(parts.deployer, workers), self._estimate_s(spec), older
+        )
 
     def _estimate_s(self, spec: StudySpec) -> float | None:
         return next((left_s(view, spec) for view in self.studies() if view.name == spec.name), None)
@@ -161,7 +162,7 @@ class Tuner:
         return self._store.studies.want(self._store.studies.get(name).id, Desired.RUN)
 
     def _only_open_study(self) -> StudyRecord:
-        names = [view.name for view in self.studies() if view.state not in ENDED]
+        names = [view.name for view in self.studies() if view.state not in AT_REST]
         if len(names) != 1:
             several = f"several studies want trials: {', '.join(names)}; name one" if names else "no study wants trials"
             raise NotFoundError(several)
@@ -195,8 +196,7 @@ class Tuner:
 
     def cancel_trial(self, name: str, number: int) -> TrialView:
         """End one running trial now; the study goes on."""
-        view = self.trial(name, number)
-        self._store.attempts.request_cancel(view.attempt_id)
+        self._store.attempts.request_cancel(self.trial(name, number).attempt_id)
         return self.trial(name, number)
 
     def _steer(self, name: str, desired: Desired) -> StudyView:
@@ -227,11 +227,7 @@ class Tuner:
 
     def trial(self, name: str, number: int) -> TrialView:
         """One trial. Raises NotFoundError."""
-        trials = self.trials(name)
-        found = next((trial for trial in trials if trial.number == number), None)
-        if found is None:
-            raise NotFoundError(f'study "{name}" has no trial {number}; it has {len(trials)} trials')
-        return found
+        return self.study(name).trial(number)
 
     def best(self, name: str) -> TrialView | None:
         """The best feasible trial so far; None when nothing is feasible."""
@@ -241,12 +237,17 @@ class Tuner:
         """The result document of the older task format."""
         return task_document(self.study(name))
 
+    def export(self, name: str, wanted: Export) -> str:
+        """A file that starts a trial's server in production. Raises ExportError and NotFoundError."""
+        study = self.study(name)
+        return exported(study, wanted, model_paths(study.spec.model), self._kinds)
+
     def watch(self, name: str, *, every_s: float = 1.0) -> Iterator[StudyView]:
         """Yield the study again and again until it has ended."""
         while True:
             view = self.study(name)
             yield view
-            if view.state in ENDED:
+            if view.state in AT_REST:
                 return
             poll(lambda: None, Deadline.after(every_s))
 

@@ -45,6 +45,7 @@ SECTIONS: Mapping[str, Mapping[str, str]] = MappingProxyType(
             "logs": "reading",
             "dashboard": "system",
         },
+        "Take home": {"export": "export"},
         "Keep house": {"reap": "reaping", "db": "database", "completion": "system"},
     }
 )

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from optuna_tuner.cli.command import command, pass_session
+from optuna_tuner.cli.new_file import NEW_FILE, STDOUT, write
 from optuna_tuner.cli.output import document_option, dump
 from optuna_tuner.cli.preset_options import Given, preset_options, text_of
 from optuna_tuner.cli.session import Session
@@ -17,8 +18,6 @@ if TYPE_CHECKING:
     from optuna_tuner.contracts import Kinds
 
 STUDY_FILE = click.Path(exists=True, dir_okay=False, readable=True, path_type=Path)
-NEW_FILE = click.Path(dir_okay=False, allow_dash=True, path_type=Path)
-STDOUT = Path("-")
 DEFAULT_PRESET = "embedded"
 
 
@@ -37,7 +36,7 @@ def init(session: Session, /, file: Path, preset: str, *, force: bool, **wanted:
     It is called study.yaml, unless FILE says otherwise. The presets vllm, sglang and llama_cpp are made for a version
     of the engine: a flag that it does not have is left out, and said so.
     """
-    _write(file, text_of(preset, wanted), force=force)
+    write(file, text_of(preset, wanted), force=force)
     if file != STDOUT:
         session.note(
             f"Wrote {file}. Next:\n"
@@ -112,7 +111,7 @@ def convert(session: Session, task: Path, file: Path, *, force: bool) -> None:
     """Write the study file that an older task file means."""
     from optuna_tuner.spec.writing import to_yaml  # noqa: PLC0415  it brings pydantic and YAML with it
 
-    _write(file, to_yaml(session.tuner.validate(task)).rstrip("\n") + "\n", force=force)
+    write(file, to_yaml(session.tuner.validate(task)).rstrip("\n") + "\n", force=force)
 
 
 @command(example="optuna-tuner schema study.schema.json")
@@ -127,7 +126,7 @@ def schema(file: Path) -> None:
     from optuna_tuner.plugins import InstalledKinds  # noqa: PLC0415  it brings pydantic with it
     from optuna_tuner.spec.json_schema import study_schema  # noqa: PLC0415  likewise
 
-    _write(file, json.dumps(study_schema(InstalledKinds()), indent=2) + "\n", force=True)
+    write(file, json.dumps(study_schema(InstalledKinds()), indent=2) + "\n", force=True)
 
 
 @command(example="optuna-tuner plugins\noptuna-tuner plugins vllm")
@@ -156,16 +155,3 @@ def _fix(session: Session, file: Path, kinds: Kinds) -> None:
         raise click.UsageError(f"{file} cannot be written: {error.strerror}") from error
     for old, new in renamed.items():
         session.note(f"{file}: {old} is now {new}")
-
-
-def _write(file: Path, text: str, *, force: bool) -> None:
-    if file == STDOUT:
-        click.echo(text, nl=False)
-        return
-    try:
-        with file.open("w" if force else "x", encoding="utf-8") as opened:
-            opened.write(text)
-    except FileExistsError as error:
-        raise click.UsageError(f"{file} is there already; --force overwrites it") from error
-    except OSError as error:
-        raise click.UsageError(f"{file} cannot be written: {error.strerror}") from error

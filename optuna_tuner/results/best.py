@@ -207,14 +207,15 @@ def _gain_text(best: TrialView, baseline: TrialView, gains: Sequence[Gain], wort
         return "No gain: no feasible trial beats the engine's default."
     said = [
         f"{gain.metric} {measured(gain.metric, gain.best)} against {measured(gain.metric, gain.baseline)}"
-        + (f" ({_word(gain.share)})" if gain.share is not None else "")
+        + (f" ({compared(gain.share)})" if gain.share is not None else "")
         for gain in gains
     ]
     state = "" if baseline.feasible else f" The default itself is {baseline.state}{_broken(baseline)}."
     return f"Best ({best.name}) over the engine's default ({baseline.name}): {'; '.join(said)}.{state} {worth}"
 
 
-def _word(share: float) -> str:
+def compared(share: float) -> str:
+    """A gain in words: 0.271 is "27.1 % better"."""
     return f"{abs(share) * 100:.1f} % {'better' if share >= 0 else 'worse'}"
 
 

@@ -18,7 +18,7 @@ from optuna_tuner.store.records import (
     Verdict,
     WorkerRecord,
 )
-from optuna_tuner.values import Blame, Cause, Drift, Measurement, Phase, Scalar
+from optuna_tuner.values import Blame, Cause, Drift, Measurement, Phase, Scalar, Slot
 
 NOTHING = Outcome(verdict=Verdict.FAIL)
 NOTHING_HAPPENED = Choice()
@@ -67,6 +67,7 @@ class TrialView:
     worker: str
     host: str
     slot: str
+    machine: Slot | None  # what its worker owned; None before it has one
     attempt_id: str
     retry_of: str | None
     tries: int
@@ -162,6 +163,7 @@ def trial_view(
         worker=attempt.worker_id or "",
         host=worker.host if worker else "",
         slot=worker.slot.name if worker else "",
+        machine=worker.slot if worker else None,
         attempt_id=attempt.id,
         retry_of=attempt.retry_of,
         tries=attempt.tries,

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
+from optuna_tuner.errors import NotFoundError
 from optuna_tuner.results.best import Best, Comparison, baseline_of, best_of, compare
 from optuna_tuner.results.machine_drift import machine_drift
 from optuna_tuner.results.trials import NO_CHOICES, TrialState, TrialView, trial_view, trial_views
@@ -91,6 +92,13 @@ class StudyView:
         pairs = self.confirmation.pairs if self.confirmation else ()
         gains = self.best.trial is not None and self.best.trial.kind is not AttemptKind.BASELINE
         return gains and bool(self.comparison.gains) and not pairs and self.state in AT_REST
+
+    def trial(self, number: int) -> TrialView:
+        """One trial. Raises NotFoundError."""
+        found = next((trial for trial in self.trials if trial.number == number), None)
+        if found is None:
+            raise NotFoundError(f'study "{self.name}" has no trial {number}; it has {len(self.trials)} trials')
+        return found
 
     def advice(self, cause: Cause) -> str:
         """What to conclude from the trials of one cause; for the last one that tells it exactly, that too."""

@@ -8,11 +8,14 @@ import json
 import os
 import pty
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
+import httpx
 import pytest
 import yaml
 
@@ -241,3 +244,26 @@ def test_colours_are_for_terminals_and_never_with_no_color(place: Path, env: dic
     os.close(terminal)
     assert b"feasible" in said
     assert (b"\x1b[" in said) is not no_color
+
+
+def test_the_script_that_is_exported_starts_the_best_server(
+    first: Done, optuna_tuner: Run, place: Path, env: dict[str, str]
+) -> None:
+    assert first.returncode == 0
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    done = optuna_tuner("export", "fake study", "--to", "shell", "--port", str(port), "-o", "serve.sh")
+    assert done.returncode == 0, done.stderr
+    with subprocess.Popen(["bash", place / "serve.sh"], env=env, stderr=subprocess.DEVNULL) as server:
+        try:
+            assert poll(lambda: models(port) or None, Deadline.after(PATIENCE_S)) == ["fake"]
+        finally:
+            server.kill()
+
+
+def models(port: int) -> list[str]:
+    """Those that a server lists; none while it does not answer."""
+    with suppress(httpx.HTTPError):
+        return [each["id"] for each in httpx.get(f"http://127.0.0.1:{port}/v1/models").json()["data"]]
+    return []

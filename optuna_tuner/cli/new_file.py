@@ -1,0 +1,24 @@
+"""Files that a command writes: none is overwritten unasked."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+NEW_FILE = click.Path(dir_okay=False, allow_dash=True, path_type=Path)
+STDOUT = Path("-")
+
+
+def write(file: Path, text: str, *, force: bool) -> None:
+    """Write a whole file, or to stdout for `-`. A file that is there is a usage error without `force`."""
+    if file == STDOUT:
+        click.echo(text, nl=False)
+        return
+    try:
+        with file.open("w" if force else "x", encoding="utf-8") as opened:
+            opened.write(text)
+    except FileExistsError as error:
+        raise click.UsageError(f"{file} is there already; --force overwrites it") from error
+    except OSError as error:
+        raise click.UsageError(f"{file} cannot be written: {error.strerror}") from error

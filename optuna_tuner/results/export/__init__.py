@@ -1,0 +1,27 @@
+"""What a person takes into production: one trial's server, written for whoever will start it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Format(StrEnum):
+    """What is written."""
+
+    SHELL = "shell"  # a bash script that becomes the server
+    DOCKER = "docker"  # a bash script with one `docker run`
+    COMPOSE = "compose"  # a compose.yaml with one service
+    VLLM_CONFIG = "vllm-config"  # what `vllm serve --config` reads
+    JSON = "json"  # everything as data
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Export:
+    """What is asked for. Without a trial it is the best; `image` stands in the place of the study's own."""
+
+    form: Format
+    trial: int | None = None
+    image: str | None = None
+    host: str = "127.0.0.1"
+    port: int = 8000

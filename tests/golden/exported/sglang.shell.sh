@@ -1,0 +1,22 @@
+#!/usr/bin/env bash
+# optuna-tuner: study my study, trial 2 (the best), measured on 2026-01-02
+# The study is waiting, not done: its best may change.
+# Engine: sglang 0.5.23; model: tiny
+# Machine: node-a, 2 GPUs; deployed with docker
+# This run, at concurrency=8: output_throughput_tok_s 800 tok/s; ttft_ms.p99 180 ms (ttft_ms.p99 <= 200 is kept)
+# Gain: Best (trial 2) over the engine's default (trial 0): output_throughput_tok_s 800 tok/s against 500 tok/s
+#   (60.0 % better). One run each: a single measurement, not confirmed by repeats.
+# It takes 2 GPUs of this machine; CUDA_VISIBLE_DEVICES says which.
+# Start it: bash THIS_FILE. Ask it: curl http://127.0.0.1:8000/v1/models
+# Only this machine can reach it. For others export it with --host 0.0.0.0: it asks nobody for a key.
+set -eu
+export PYTHONUNBUFFERED=1
+exec python3 \
+  -m sglang.launch_server \
+  --model-path /models/tiny \
+  --host 127.0.0.1 \
+  --port 8000 \
+  --served-model-name tiny \
+  --disable-radix-cache \
+  --mem-fraction-static 0.85 \
+  --tp-size 2
