@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import pkgutil
 import re
 import statistics
 import subprocess
@@ -12,7 +13,9 @@ from importlib import import_module
 from pathlib import Path
 
 import pytest
+from pydantic import BaseModel
 
+import optuna_tuner
 from optuna_tuner import errors
 from optuna_tuner.metrics import METRICS
 from optuna_tuner.plugins import GROUPS, InstalledKinds
@@ -103,6 +106,22 @@ def test_signatures_do_not_say_any() -> None:
         if any(re.search(r"\bAny\b", text) for text in annotations(function))
     ]
     assert guilty == []
+
+
+def test_what_is_checked_is_ready_when_it_is_imported() -> None:
+    """Pydantic builds what it left for the first use without a lock; a worker's threads would build it side by side."""
+    for module in pkgutil.walk_packages(optuna_tuner.__path__, "optuna_tuner."):
+        if ".migrations." not in module.name:
+            import_module(module.name)
+
+    def below(model: type[BaseModel]) -> Iterator[type[BaseModel]]:
+        for each in model.__subclasses__():
+            yield each
+            yield from below(each)
+
+    ours = [model for model in below(BaseModel) if model.__module__.startswith("optuna_tuner.")]
+    assert len(ours) > 60
+    assert [model.__qualname__ for model in ours if not model.__pydantic_complete__] == []
 
 
 def test_inheritance_is_shallow() -> None:

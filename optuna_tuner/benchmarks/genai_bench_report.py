@@ -24,7 +24,7 @@ LONGEST_ERROR = 300
 MOST_REQUESTS = 10**9
 SAME_S = 1e-6
 SAME = 1e-6  # of two sums of equal figures
-STRICT = ConfigDict(defer_build=True, frozen=True, strict=True, extra="ignore")
+STRICT = ConfigDict(frozen=True, strict=True, extra="ignore")
 
 
 class _Request(BaseModel):

@@ -24,7 +24,7 @@ Versions = Annotated[SpecifierSet, BeforeValidator(lambda given: SpecifierSet(gi
 class Entry(BaseModel):
     """What all entries have: the engine, and where it is known from."""
 
-    model_config = ConfigDict(defer_build=True, frozen=True, extra="forbid", arbitrary_types_allowed=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
 
     engine: str = Field(min_length=1)
     source: str = Field(min_length=1)
@@ -75,7 +75,7 @@ class Variable(Entry):
 class Notes(BaseModel):
     """The whole file."""
 
-    model_config = ConfigDict(defer_build=True, frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     notes: tuple[Note, ...]
     gone: tuple[Rename, ...]

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator
 
-STRICT = ConfigDict(defer_build=True, frozen=True, extra="forbid")
+STRICT = ConfigDict(frozen=True, extra="forbid")
 _UNITS = {"k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
 _SIZE = re.compile(r"([1-9]\d{0,14})([kmgt])")
 _ADDRESS = re.compile(r"(?:unix:///|tcp://|ssh://)[^\s]+")

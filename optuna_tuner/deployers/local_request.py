@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from optuna_tuner.errors import DeployerError
 from optuna_tuner.values import Launch, Request, Slot
 
-STRICT = ConfigDict(defer_build=True, frozen=True, extra="forbid")
+STRICT = ConfigDict(frozen=True, extra="forbid")
 MIB = 1 << 20
 Port = Annotated[int, Field(ge=1024, le=65535)]
 

@@ -37,7 +37,7 @@ class Phase(StrEnum):
 
 
 class _Strict(BaseModel):
-    model_config = ConfigDict(defer_build=True, frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class Sign(_Strict):

@@ -61,7 +61,7 @@ Versions = Annotated[SpecifierSet, BeforeValidator(_specifiers)]
 
 
 class _Strict(BaseModel):
-    model_config = ConfigDict(defer_build=True, frozen=True, extra="forbid", arbitrary_types_allowed=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
 
 
 class KnownRule(_Strict):

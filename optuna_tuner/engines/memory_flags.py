@@ -25,7 +25,7 @@ _OWN_VARIABLE = re.compile(r"VLLM_|SGLANG_|SGL_")
 class MemoryFlags(BaseModel):
     """Those of one engine; memory_flags.yaml tells what they are."""
 
-    model_config = ConfigDict(defer_build=True, frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     layout: Mapping[str, str]
     settings: Mapping[str, str]

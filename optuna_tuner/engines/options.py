@@ -20,7 +20,7 @@ _VERSION_TAG = re.compile(r":v?(\d+\.\d+\.\d+(?:\.post\d+)?)\b")
 class Secret(BaseModel):
     """A value that is never written down: only the variable that holds it is named."""
 
-    model_config = ConfigDict(defer_build=True, frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     env: str = Field(description="Environment variable of the worker that holds the value.", examples=["HF_TOKEN"])
 
@@ -28,7 +28,7 @@ class Secret(BaseModel):
 class EngineOptions(BaseModel):
     """Options that all engines share."""
 
-    model_config = ConfigDict(defer_build=True, frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     spell: ClassVar[Callable[[str | None], Spelling]]  # the spelling of a version, or of the newest one for None
 

@@ -26,7 +26,7 @@ Spends = Literal["", "gpus", "beside tensor", "within tensor", "several gpus"]
 
 
 class _Strict(BaseModel):
-    model_config = ConfigDict(defer_build=True, frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class Item(_Strict):

@@ -12,7 +12,7 @@ from optuna_tuner.spec.misfits import Misfit, refuse
 from optuna_tuner.values import Params, Scalar
 
 # Deferred, here and elsewhere: a command pays only for the models that it uses.
-STRICT = ConfigDict(defer_build=True, frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+STRICT = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 SMALLEST = -(2**63)  # what a database column holds
 LARGEST = 2**63 - 1
 

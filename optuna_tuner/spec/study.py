@@ -21,7 +21,7 @@ from optuna_tuner.values import Params, Scalar
 class Part(BaseModel):
     """An engine, a deployer or a benchmark: its kind, and the options that this kind's plugin declares."""
 
-    model_config = ConfigDict(defer_build=True, frozen=True, extra="allow", strict=True)
+    model_config = ConfigDict(frozen=True, extra="allow", strict=True)
 
     kind: str = Field(description="Which plugin; see optuna-tuner plugins.")
 
