@@ -5,9 +5,10 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
+import httpx
 import psutil
 import pytest
 
@@ -71,6 +72,13 @@ def say(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 def wait_for(look: Callable[[], object], seconds: float = PATIENCE_S) -> None:
     assert poll(lambda: look() or None, Deadline.after(seconds)), "waited in vain"
+
+
+def models_at(port: int) -> Sequence[str]:
+    """What a server on this machine serves; nothing while it does not answer."""
+    with suppress(httpx.HTTPError):
+        return [each["id"] for each in httpx.get(f"http://127.0.0.1:{port}/v1/models").json()["data"]]
+    return []
 
 
 def workers(run: subprocess.Popen[bytes]) -> Sequence[psutil.Process]:

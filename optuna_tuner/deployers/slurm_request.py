@@ -95,6 +95,21 @@ def _program(name: str, options: SlurmOptions) -> str:
 
 def _arguments(launch: Launch, name: str, labels: Mapping[str, str], options: SlurmOptions) -> list[str]:
     variables = dict.fromkeys((*INHERITED, *options.inherit_env, *map(variable, launch.secrets)))
+    return [
+        "--parsable",
+        f"--job-name={name}",
+        f"--comment={COMMENT}{urlencode(sorted(labels.items()))}",
+        *resources(options),
+        "--no-requeue",
+        f"--time={options.time}",
+        f"--output={options.folder}/{name}{LOG}",
+        "--open-mode=truncate",
+        f"--export={','.join(variables)}",
+    ]
+
+
+def resources(options: SlurmOptions) -> list[str]:
+    """Where a job runs and what it gets, as sbatch takes it: all that the options say but the time."""
     asked = {
         "partition": options.partition,
         "account": options.account,
@@ -106,17 +121,6 @@ def _arguments(launch: Launch, name: str, labels: Mapping[str, str], options: Sl
         "constraint": options.constraint,
         "nodelist": options.nodelist,
         "exclude": options.exclude,
-        "time": options.time,
     }
-    return [
-        "--parsable",
-        f"--job-name={name}",
-        f"--comment={COMMENT}{urlencode(sorted(labels.items()))}",
-        "--nodes=1",
-        "--ntasks=1",
-        "--no-requeue",
-        *(f"--{option}={value}" for option, value in asked.items() if value is not None),
-        f"--output={options.folder}/{name}{LOG}",
-        "--open-mode=truncate",
-        f"--export={','.join(variables)}",
-    ]
+    named = (f"--{option}={value}" for option, value in asked.items() if value is not None)
+    return ["--nodes=1", "--ntasks=1", *named]

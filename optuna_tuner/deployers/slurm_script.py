@@ -62,11 +62,20 @@ def script_of(launch: Launch, name: str, options: SlurmOptions) -> str:
     return "".join(
         (
             _BEGIN.format(folder=quote(options.folder), ticket=quote(name + TICKET), says=SAYS),
+            surroundings(launch, options),
+            _port(words[0], name, options),
+            _GUARD.format(every_s=_LOOK_EVERY_S, grace_s=_GRACE_S, serves=SERVES, command=_command(words)),
+        )
+    )
+
+
+def surroundings(launch: Launch, options: SlurmOptions) -> str:
+    """What the script does before the server's command: modules, variables, working folder."""
+    return "".join(
+        (
             _MODULES.format(modules=join(options.modules)) if options.modules else "",
             *(f"export {variable(key)}={quote(value)}\n" for key, value in _environment(launch).items()),
             f"cd -- {quote(options.cwd)} || exit\n" if options.cwd else "",
-            _port(words[0], name, options),
-            _GUARD.format(every_s=_LOOK_EVERY_S, grace_s=_GRACE_S, serves=SERVES, command=_command(words)),
         )
     )
 

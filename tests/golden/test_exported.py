@@ -20,6 +20,7 @@ ENDINGS = {
     Format.SHELL: "shell.sh",
     Format.DOCKER: "docker.sh",
     Format.COMPOSE: "compose.yaml",
+    Format.SBATCH: "sbatch",
     Format.VLLM_CONFIG: "vllm-config.yaml",
     Format.JSON: "export.json",
 }
@@ -73,6 +74,16 @@ def llama_cpp() -> StudyView:
         },
         Params(flags={"parallel": 8, "flash_attn": True, "cont_batching": False}),
         TWO_CORES,
+        deployer={
+            "kind": "slurm",
+            "host": "me@login1",
+            "partition": "main",
+            "gres": "gpu:h100:1",
+            "mem": "64G",
+            "modules": ["cuda/12.4"],
+            "cwd": "/scratch/my runs",
+            "apptainer": {"binds": ["/models"]},
+        },
     )
 
 

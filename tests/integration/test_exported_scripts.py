@@ -9,15 +9,13 @@ import socket
 import subprocess
 import sys
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
-import httpx
 import pytest
 from dockers import IMAGE, DockerDaemon
 from pydantic import JsonValue
-from runs import wait_for
+from runs import models_at, wait_for
 from take_home import MODEL, TWO_CORES, ended_study, export
 
 from optuna_tuner.results.export import Export, Format
@@ -97,7 +95,7 @@ def test_a_docker_run_starts_its_container(docker_daemon: DockerDaemon) -> None:
     try:
         done = ran(script, DOCKER_HOST=docker_daemon.address)
         assert done.returncode == 0, done.stderr
-        wait_for(lambda: _models(port) == ["tiny"])
+        wait_for(lambda: models_at(port) == ["tiny"])
     finally:
         ran("docker rm --force my-study-trial-2", DOCKER_HOST=docker_daemon.address)
 
@@ -106,9 +104,3 @@ def free_port() -> int:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         return int(free.getsockname()[1])
-
-
-def _models(port: int) -> list[str]:
-    with suppress(httpx.HTTPError):
-        return [each["id"] for each in httpx.get(f"http://127.0.0.1:{port}/v1/models").json()["data"]]
-    return []

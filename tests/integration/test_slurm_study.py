@@ -11,13 +11,16 @@ from pathlib import Path
 
 import psutil
 import pytest
-from runs import COMMAND, process, say, wait_for, workers
-from slurm_cluster import GPUS, NODES, SlurmCluster
+from pydantic import JsonValue
+from runs import COMMAND, models_at, process, say, wait_for, workers
+from slurm_cluster import GPUS, NODES, SlurmCluster, free_ports
+from take_home import TWO_CORES, ended_study, export
 
 from optuna_tuner import Tuner
+from optuna_tuner.results.export import Export, Format
 from optuna_tuner.results.trials import TrialState
 from optuna_tuner.results.views import StudyState
-from optuna_tuner.values import Cause
+from optuna_tuner.values import Cause, Params
 
 SCRIPT = Path(__file__).parents[2] / "examples" / "slurm_worker.sh"
 QUICK, SLOW = 2, 30  # requests of a trial: some tenths of a second, some ten seconds
@@ -120,6 +123,23 @@ def test_a_node_that_dies_with_its_server_is_the_machines_fault(slurm: SlurmClus
     assert (first.state, first.cause) == (TrialState.FAILED, Cause.NODE_LOST)
     assert second.state is TrialState.FEASIBLE
     assert tuner.study("jobs").state is StudyState.DONE
+
+
+def test_an_exported_script_is_a_job_that_serves(slurm: SlurmCluster, tmp_path: Path) -> None:
+    deployer: dict[str, JsonValue] = {"kind": "slurm", "partition": "main", "gpus_per_node": "h100:1"}
+    ended = ended_study({"kind": "fake"}, Params(flags={"ttft_ms": 5}), TWO_CORES, deployer=deployer)
+    [port] = free_ports(1)
+    script = tmp_path / "serve.sbatch"
+    script.write_text(export(ended, Export(form=Format.SBATCH, port=port)))
+    job = slurm.run("sbatch", "--parsable", f"--chdir={tmp_path}", str(script)).strip()
+    try:
+        wait_for(lambda: models_at(port) == ["tiny"])
+        assert slurm.run("squeue", "--noheader", f"--jobs={job}", "--format=%j %P").split() == [
+            "my-study-trial-2",
+            "main",
+        ]
+    finally:
+        slurm.run("scancel", job)
 
 
 def test_a_whole_worker_runs_inside_an_allocation(slurm: SlurmCluster, tuner: Tuner, home: Path) -> None:

@@ -12,6 +12,7 @@ class Format(StrEnum):
     SHELL = "shell"  # a bash script that becomes the server
     DOCKER = "docker"  # a bash script with one `docker run`
     COMPOSE = "compose"  # a compose.yaml with one service
+    SBATCH = "sbatch"  # a bash script that Slurm runs as a job
     VLLM_CONFIG = "vllm-config"  # what `vllm serve --config` reads
     JSON = "json"  # everything as data
 

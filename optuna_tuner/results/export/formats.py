@@ -11,6 +11,7 @@ from optuna_tuner.results.export.choosing import chosen
 from optuna_tuner.results.export.compose import compose
 from optuna_tuner.results.export.docker_run import docker_run
 from optuna_tuner.results.export.document import document
+from optuna_tuner.results.export.sbatch import sbatch
 from optuna_tuner.results.export.shell import shell
 from optuna_tuner.results.export.taken import Taken, take
 from optuna_tuner.results.export.vllm_config import vllm_config
@@ -21,10 +22,11 @@ WRITERS: Mapping[Format, Callable[[Taken], str]] = {
     Format.SHELL: shell,
     Format.DOCKER: docker_run,
     Format.COMPOSE: compose,
+    Format.SBATCH: sbatch,
     Format.VLLM_CONFIG: vllm_config,
     Format.JSON: document,
 }
-IN_IMAGES = (Format.DOCKER, Format.COMPOSE, Format.JSON)
+IN_IMAGES = (Format.DOCKER, Format.COMPOSE, Format.SBATCH, Format.JSON)
 
 
 def exported(study: StudyView, asked: Export, model: Model, kinds: Kinds) -> str:

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # optuna-tuner: study my study, trial 2 (the best), measured on 2026-01-02
 # Engine: llama_cpp (no version named); model: tiny
-# Machine: node-a, 2 CPU cores; deployed with local
+# Machine: node-a, 2 CPU cores; deployed with slurm
 # This run, at concurrency=8: output_throughput_tok_s 800 tok/s; ttft_ms.p99 180 ms (ttft_ms.p99 <= 200 is kept)
 # Gain: Best (trial 2) over the engine's default (trial 0): output_throughput_tok_s 800 tok/s against 500 tok/s
 #   (60.0 % better). One run each: a single measurement, not confirmed by repeats.

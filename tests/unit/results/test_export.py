@@ -211,6 +211,31 @@ def test_a_container_needs_an_image(form: Format) -> None:
     assert "is no name of an image" in refusal(study, form, image="No Image")
 
 
+def test_a_job_of_a_study_that_ran_elsewhere_asks_for_its_gpus_and_an_image_makes_it_a_container() -> None:
+    bare = text(vllm(), Format.SBATCH)
+    assert "#SBATCH --gres=gpu:1\n" in bare
+    assert "vllm must be on the node" in bare
+    boxed = text(vllm(), Format.SBATCH, image="my/vllm:1")
+    assert "docker://my/vllm:1 vllm serve" in boxed
+    assert "must be on the node" not in boxed
+
+
+def test_a_job_of_a_study_on_a_cluster_is_submitted_there_with_its_image_or_another() -> None:
+    box: JsonValue = {"image": "/images/vllm.sif", "binds": ["/models"]}
+    study = ended_study(
+        VLLM, SEQS, TWO_GPUS, deployer={"kind": "slurm", "host": "login1", "gres": "gpu:2", "apptainer": box}
+    )
+    own, other = text(study, Format.SBATCH), text(study, Format.SBATCH, image="my/vllm:1")
+    assert "ssh" not in own
+    assert "--bind /models /images/vllm.sif vllm serve" in own
+    assert "--bind /models docker://my/vllm:1 vllm serve" in other
+
+
+def test_the_time_of_a_trial_is_not_the_time_of_a_server() -> None:
+    study = ended_study(VLLM, SEQS, TWO_GPUS, deployer={"kind": "slurm", "gres": "gpu:2", "time": "17:00"})
+    assert "\n#SBATCH --time=" not in text(study, Format.SBATCH)
+
+
 def test_an_image_is_refused_where_there_is_none() -> None:
     assert refusal(vllm(), image="my/vllm:1") == "shell has no image; leave --image out"
 
@@ -241,7 +266,7 @@ def test_the_comment_says_where_it_answers_and_for_whom(host: str, url: str) -> 
     assert "Only this machine can reach it." in head(vllm())
 
 
-@pytest.mark.parametrize("form", [Format.SHELL, Format.DOCKER, Format.COMPOSE, Format.VLLM_CONFIG, Format.JSON])
+@pytest.mark.parametrize("form", Format)
 def test_the_value_of_a_secret_is_never_in_it(form: Format, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MY_TOKEN", "hf_verysecret")
     made = text(vllm(secrets={"HF_TOKEN": {"env": "MY_TOKEN"}}), form)
@@ -256,7 +281,7 @@ def test_a_variable_that_no_shell_can_set_is_refused(secrets: JsonValue) -> None
 
 
 def test_the_devices_of_the_trial_are_nobody_elses() -> None:
-    for form in (Format.SHELL, Format.DOCKER, Format.COMPOSE):
+    for form in (Format.SHELL, Format.DOCKER, Format.COMPOSE, Format.SBATCH):
         assert "GPU-1" not in text(vllm(), form)
     assert "cpuset" not in text(ended_study(VLLM, SEQS, TWO_CORES), Format.DOCKER)
 
