@@ -24,6 +24,10 @@ LANES: Mapping[str, tuple[str, str]] = {
     "endurance": ("endurance", "thousands of trials, and whether anything grows"),
     "state-machine": ("state_machine", "claim, beat, fence, cancel, budget in any order"),
     "planted-bugs": ("planted_bugs", "bugs that the suite plants into the product and must find"),
+    "deployer-kills": (
+        "deployer_kills",
+        "kill -9 of a worker in each phase, with a real Docker or Slurm, and one reaping",
+    ),
     "lies": ("lies", "corrupted benchmark reports, none of which may become a score"),
 }
 

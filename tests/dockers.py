@@ -161,7 +161,7 @@ def docker_daemon() -> Iterator[DockerDaemon]:
         yield daemon
         daemon.clear()
         return
-    own = _own()
+    own = own_daemon()
     yield own
     own.close()
 
@@ -174,7 +174,7 @@ def own_docker_daemon(docker_daemon: DockerDaemon) -> OwnDockerDaemon:
     return docker_daemon
 
 
-def _own() -> OwnDockerDaemon:
+def own_daemon() -> OwnDockerDaemon:
     program = shutil.which("dockerd", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
     if program is None or os.getuid() != 0:
         pytest.skip("no Docker daemon can be started: Debian's docker.io and root are needed")

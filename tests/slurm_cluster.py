@@ -191,16 +191,21 @@ def free_ports(count: int) -> Sequence[int]:
 @pytest.fixture(scope="session")
 def slurm() -> Iterator[SlurmCluster]:
     """A cluster; tests that kill a node bring it back."""
+    before = os.environ.get("SLURM_CONF")
+    cluster = own_cluster()
+    os.environ.update(cluster.env)
+    yield cluster
+    os.environ.pop("SLURM_CONF")
+    os.environ.update({"SLURM_CONF": before} if before else {})
+    cluster.close()
+
+
+def own_cluster() -> SlurmCluster:
+    """One that is ours to end."""
     if os.getuid() != 0:
         pytest.skip("Slurm's daemons want root here")
     path = f"{os.environ.get('PATH', '')}:/usr/sbin"
     missing = [name for name in PROGRAMS if shutil.which(name, path=path) is None]
     if missing:
         pytest.skip(f"{', '.join(missing)} not installed (Debian: slurm-wlm munge)")
-    before = os.environ.get("SLURM_CONF")
-    cluster = SlurmCluster()
-    os.environ.update(cluster.env)
-    yield cluster
-    os.environ.pop("SLURM_CONF")
-    os.environ.update({"SLURM_CONF": before} if before else {})
-    cluster.close()
+    return SlurmCluster()

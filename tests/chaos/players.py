@@ -16,6 +16,7 @@ import traced_worker as traced
 Case = TypeVar("Case")
 Found = Mapping[str, Any]
 SAY_EVERY = 100
+SKIPPED = 77  # what a lane returns where its real thing cannot be had, as test drivers have it
 
 
 def play_all(folder: Path, cases: Sequence[Case], jobs: int, play: Callable[[Case], Found]) -> list[Found]:

@@ -2,33 +2,25 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from cancels import MOMENTS, STUBBORN_EVERY, Case
-from stage import ROOT
+from lane import lane
 from tracing import demand
 
 
 @pytest.mark.timeout(600)
 def test_a_cancel_in_each_of_twelve_moments_frees_the_gpu_within_half_a_minute(tmp_path: Path) -> None:
-    command = [sys.executable, str(ROOT / "benchmarks" / "chaos.py"), "cancels", "--each", "1", "--keep", str(tmp_path)]
-    ran = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert ran.returncode == 0, ran.stdout + ran.stderr
-    assert "12 of 12 cancels played, 0 failed" in ran.stdout
+    said = lane("cancels", "--each", "1", "--keep", str(tmp_path))
+    assert "12 of 12 cancels played, 0 failed" in said
 
 
 @pytest.mark.campaign
 @pytest.mark.timeout(600)
 def test_the_same_with_a_server_that_ignores_sigterm(tmp_path: Path) -> None:
-    command = [sys.executable, str(ROOT / "benchmarks" / "chaos.py"), "cancels", "--each", "1", "--stubborn"]
-    ran = subprocess.run(
-        [*command, "--only", "level", "--keep", str(tmp_path)], capture_output=True, text=True, check=False
-    )
-    assert ran.returncode == 0, ran.stdout + ran.stderr
-    assert "2 of 2 cancels played, 0 failed" in ran.stdout
+    said = lane("cancels", "--each", "1", "--stubborn", "--only", "level", "--keep", str(tmp_path))
+    assert "2 of 2 cancels played, 0 failed" in said
 
 
 def test_each_moment_is_a_place_that_there_is() -> None:

@@ -2,27 +2,17 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
-from stage import ROOT
+from lane import lane
 from tracing import LIFE_CYCLE, PACKAGE, Gate, demand, life_cycle
-
-
-def chaos(*arguments: str) -> str:
-    """A lane in a process of its own, which has no thread when it forks; what it printed. Fails with its words."""
-    command = [sys.executable, str(ROOT / "benchmarks" / "chaos.py"), *arguments]
-    ran = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert ran.returncode == 0, ran.stdout + ran.stderr
-    return ran.stdout
 
 
 @pytest.mark.campaign
 @pytest.mark.timeout(600)
 def test_a_worker_killed_at_any_line_loses_nothing_and_leaves_nothing(tmp_path: Path) -> None:
-    said = chaos("kill-points", "--sample", "40", "--keep", str(tmp_path))
+    said = lane("kill-points", "--sample", "40", "--keep", str(tmp_path))
     assert "40 of 40 cases played, 0 not reached" in said
 
 
@@ -32,7 +22,7 @@ def test_a_worker_killed_at_any_line_loses_nothing_and_leaves_nothing(tmp_path: 
 def test_the_same_on_postgresql(tmp_path: Path) -> None:
     if not list(Path("/usr/lib/postgresql").glob("*/bin/initdb")):
         pytest.skip("PostgreSQL's server is not installed (Debian: postgresql)")
-    said = chaos("kill-points", "--sample", "8", "--database", "postgresql", "--keep", str(tmp_path))
+    said = lane("kill-points", "--sample", "8", "--database", "postgresql", "--keep", str(tmp_path))
     assert "8 of 8 cases played, 0 not reached" in said
 
 

@@ -89,8 +89,9 @@ def _settle(stage: Stage, log: Path, stdin: int) -> None:
     os.close(stdin)
     os.close(out)
     sys.stdin = os.fdopen(0, closefd=False)
+    environment = stage.environment()
     os.environ.clear()
-    os.environ.update(stage.environment())
+    os.environ.update(environment)
     os.chdir(stage.folder)
     faulthandler.dump_traceback_later(HUNG_S, file=sys.stderr)
 
