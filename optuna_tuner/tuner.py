@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from functools import cached_property
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from optuna_tuner.clock import Deadline, poll
+from optuna_tuner.archive import Archive, spec_of
+from optuna_tuner.clock import Deadline
 from optuna_tuner.doctor import Check, checks
 from optuna_tuner.errors import DeclaredDeadError, NotFoundError
-from optuna_tuner.home import artifacts_folder, default_storage
-from optuna_tuner.plugins import InstalledKinds
+from optuna_tuner.home import artifacts_folder
 from optuna_tuner.results.confirmable import demand_gain
-from optuna_tuner.results.export import Export
-from optuna_tuner.results.export.formats import exported
-from optuna_tuner.results.reading import read_study
-from optuna_tuner.results.task_document import task_document
 from optuna_tuner.results.trials import TrialView
 from optuna_tuner.results.views import AT_REST, StudyState, StudyView, left_s
 from optuna_tuner.spec.files import load_study
@@ -28,7 +23,6 @@ from optuna_tuner.store.store import Store
 from optuna_tuner.tuning.budget import wall_time
 from optuna_tuner.tuning.fleet import Fleet
 from optuna_tuner.tuning.interrupts import on_signals
-from optuna_tuner.tuning.logs import server_log
 from optuna_tuner.tuning.model import model_paths, prepare_model
 from optuna_tuner.tuning.plan import Plan, plan
 from optuna_tuner.tuning.preflight import demand
@@ -38,32 +32,14 @@ from optuna_tuner.tuning.setting import assemble
 from optuna_tuner.tuning.slots import holding_for, slots_for
 from optuna_tuner.tuning.study import ask_for_confirmation, create_or_resume
 from optuna_tuner.tuning.warm_start import found, warmed
-from optuna_tuner.values import Json
 
 __all__ = ["Check", "Plan", "Tuner"]
 
 Progress = Callable[[StudyView], None]
 
 
-class Tuner:
-    """Studies in one database. `storage` is a database URL; without one, `OPTUNA_TUNER_STORAGE` or SQLite at home.
-
-    Opening touches nothing: the database is made at the first call that needs it. Methods raise TunerError only.
-    """
-
-    def __init__(self, storage: str | None = None) -> None:
-        self.storage = storage or default_storage()
-        self._kinds = InstalledKinds()
-
-    @cached_property
-    def _store(self) -> Store:
-        return Store.open(self.storage)
-
-    def close(self) -> None:
-        """Let go of the database."""
-        if "_store" in self.__dict__:
-            self._store.close()
-            del self.__dict__["_store"]
+class Tuner(Archive):
+    """Everything: to read what a database holds, and to work on it."""
 
     # What a file says
 
@@ -118,7 +94,7 @@ class Tuner:
 
     def _employ(self, record: StudyRecord, workers: int, tick: Callable[[], None]) -> None:
         """Work with so many processes until they are done; whatever ends them, nothing stays behind them."""
-        spec = _spec(record)
+        spec = spec_of(record)
         slots, deadline = slots_for(assemble(spec, self._kinds).deployer, workers), wall_time(spec)
         demand(spec, self._kinds, slots[0])
         prepare_model(spec.model)
@@ -131,7 +107,7 @@ class Tuner:
     def _stop_if_passed(self, record: StudyRecord, deadline: Deadline) -> None:
         """Say that a study has ended by its wall time, unless others still work on it."""
         if deadline.passed and self.study(record.name).state is StudyState.WAITING:
-            limit = _spec(record).budget.wall_time_s or 0.0
+            limit = spec_of(record).budget.wall_time_s or 0.0
             self._store.studies.give_up(record.id, f"the wall time is over: budget.wall_time_s is {limit:g}")
 
     def _is_over(self, record: StudyRecord) -> bool:
@@ -142,10 +118,10 @@ class Tuner:
         """Be one worker of a study in this process until it is done; returns how many trials it ran."""
         with on_signals() as interruption:
             record = self._store.studies.get(name) if name else self._only_open_study()
-            deadline = wall_time(_spec(record))
+            deadline = wall_time(spec_of(record))
             clear_devices(self._store, self._kinds, record.id)
-            with holding_for(assemble(_spec(record), self._kinds).deployer, slot) as mine:
-                demand(_spec(record), self._kinds, mine)
+            with holding_for(assemble(spec_of(record), self._kinds).deployer, slot) as mine:
+                demand(spec_of(record), self._kinds, mine)
                 worker = work(self._store, record.id, mine, self._kinds, deadline)
                 interruption.answer(worker.heart.interrupt)
                 count = worker.run(max_trials)
@@ -211,65 +187,6 @@ class Tuner:
         records = self._store.studies.all() if name is None else (self._store.studies.get(name),)
         return reap_house(self._store, self._kinds, records, wait=wait)
 
-    # Reading
-
-    def studies(self) -> tuple[StudyView, ...]:
-        """All studies, the oldest first."""
-        return tuple(self._view(record) for record in self._store.studies.all())
-
-    def study(self, name: str) -> StudyView:
-        """One study with its trials, its best and the gain over the baseline. Raises NotFoundError."""
-        return self._view(self._store.studies.get(name))
-
-    def trials(self, name: str) -> tuple[TrialView, ...]:
-        """All trials of a study, by number."""
-        return self.study(name).trials
-
-    def trial(self, name: str, number: int) -> TrialView:
-        """One trial. Raises NotFoundError."""
-        return self.study(name).trial(number)
-
-    def best(self, name: str) -> TrialView | None:
-        """The best feasible trial so far; None when nothing is feasible."""
-        return self.study(name).best.trial
-
-    def task_document(self, name: str) -> Mapping[str, Json]:
-        """The result document of the older task format."""
-        return task_document(self.study(name))
-
-    def export(self, name: str, wanted: Export) -> str:
-        """A file that starts a trial's server in production. Raises ExportError and NotFoundError."""
-        study = self.study(name)
-        return exported(study, wanted, model_paths(study.spec.model), self._kinds)
-
-    def watch(self, name: str, *, every_s: float = 1.0) -> Iterator[StudyView]:
-        """Yield the study again and again until it has ended."""
-        while True:
-            view = self.study(name)
-            yield view
-            if view.state in AT_REST:
-                return
-            poll(lambda: None, Deadline.after(every_s))
-
-    def logs(self, name: str, number: int, *, follow: bool = False) -> Iterator[str]:
-        """Yield the server's output of one trial, piece by piece; with `follow`, until the trial has ended."""
-        record = self._store.studies.get(name)
-        deployer = assemble(_spec(record), self._kinds).deployer
-        return server_log(self._store, deployer, self.trial(name, number).attempt_id, follow=follow)
-
-    def dashboard(
-        self, *, host: str = "127.0.0.1", port: int = 8080, ready: Callable[[str], None], allow_remote: bool = False
-    ) -> None:
-        """Serve optuna-dashboard on this storage until interrupted; `ready` is called with its URL.
-
-        It has no login: an address that others can reach is refused unless `allow_remote` says otherwise.
-        """
-        from optuna_tuner.results.dashboard import serve  # noqa: PLC0415  it loads optuna-dashboard
-
-        serve(
-            self._store, host=host, port=port, artifact_root=artifacts_folder(), ready=ready, allow_remote=allow_remote
-        )
-
     # The machine
 
     def db_init(self) -> None:
@@ -291,10 +208,3 @@ class Tuner:
     def doctor(self) -> tuple[Check, ...]:
         """What is missing on this machine, and how to get it."""
         return checks(self.storage)
-
-    def _view(self, record: StudyRecord) -> StudyView:
-        return read_study(self._store, record)
-
-
-def _spec(record: StudyRecord) -> StudySpec:
-    return StudySpec.model_validate_json(record.spec_json)
