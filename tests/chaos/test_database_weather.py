@@ -30,6 +30,7 @@ from optuna_tuner.values import Params
 
 DONE = Outcome(verdict=Verdict.COMPLETE, values=(12.5,))
 SERVERS = [pytest.param(name, marks=getattr(pytest.mark, name)) for name in ("postgresql", "mysql")]
+IN_FLIGHT = ["sqlite", SERVERS[0], pytest.param("mysql", marks=[pytest.mark.mysql, pytest.mark.campaign])]
 
 
 @pytest.fixture(params=SERVERS)
@@ -201,7 +202,7 @@ def check_file(file: Path, told: list[str]) -> None:
 
 
 @pytest.mark.timeout(400)
-@pytest.mark.parametrize("kind", ["sqlite", *SERVERS])
+@pytest.mark.parametrize("kind", IN_FLIGHT)
 def test_measurements_that_were_in_flight_are_kept_and_not_run_again(
     kind: str, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:

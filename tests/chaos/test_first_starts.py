@@ -7,11 +7,12 @@ from pathlib import Path
 import pytest
 from first_starts import SIZE, fresh_runs, races
 
-KINDS = [
+RACES = [
     "sqlite",
     pytest.param("postgresql", marks=pytest.mark.postgresql),
-    pytest.param("mysql", marks=pytest.mark.mysql),
+    pytest.param("mysql", marks=[pytest.mark.mysql, pytest.mark.campaign]),
 ]
+RUNS = ["sqlite", pytest.param("postgresql", marks=[pytest.mark.postgresql, pytest.mark.campaign])]
 TIMES = 3
 
 
@@ -23,14 +24,14 @@ def _installed(request: pytest.FixtureRequest) -> None:
         request.getfixturevalue("mysql")
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", RACES)
 def test_eight_first_starts_at_once_all_succeed_and_make_one_study(kind: str, tmp_path: Path) -> None:
     tally = races(kind, TIMES, tmp_path)
     assert tally.faults == []
     assert (tally.rounds, tally.starts) == (TIMES, TIMES * SIZE)
 
 
-@pytest.mark.parametrize("kind", KINDS[:2])
+@pytest.mark.parametrize("kind", RUNS)
 def test_eight_fresh_runs_at_once_share_one_study_to_its_end(kind: str, tmp_path: Path) -> None:
     tally = fresh_runs(kind, 1, tmp_path)
     assert tally.faults == []
