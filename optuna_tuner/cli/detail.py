@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from optuna_tuner.cli.output import exact, kept, print_rows, settings, word
+from optuna_tuner.cli.output import kept, print_rows
 from optuna_tuner.cli.panel import show_counts
 from optuna_tuner.cli.session import Session
 from optuna_tuner.home import artifacts_folder
 from optuna_tuner.results.beyond_speed import beyond_speed
-from optuna_tuner.results.wording import goal_metrics, passed_over, repaired, retracted, span
+from optuna_tuner.results.wording import exact, goal_metrics, passed_over, repaired, retracted, settings, span, word
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

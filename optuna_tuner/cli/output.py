@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from shlex import quote
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
 import click
 
 from optuna_tuner.cli.session import Session
-from optuna_tuner.results.wording import number
+from optuna_tuner.results.wording import exact, number
 from optuna_tuner.values import Json, Scalar
 
 if TYPE_CHECKING:
     from optuna_tuner.results.tables import Table
-    from optuna_tuner.results.views import StudyView
 
 Decorated = TypeVar("Decorated", bound=Callable[..., object])
 
@@ -87,13 +85,6 @@ def print_rows(session: Session, titles: Sequence[str], rows: Sequence[Sequence[
     click.echo("\n".join(line.rstrip() for line in drawn.get().splitlines()), color=console.is_terminal)
 
 
-def exact(value: Scalar | None) -> str:
-    """A value as a program reads it."""
-    if value is None:
-        return ""
-    return str(value).lower() if isinstance(value, bool) else str(value)
-
-
 def short(value: Scalar | None) -> str:
     """A value as people read it."""
     if isinstance(value, bool):
@@ -101,27 +92,8 @@ def short(value: Scalar | None) -> str:
     return number(value) if isinstance(value, float) else exact(value)
 
 
-def settings(values: Mapping[str, Scalar]) -> str:
-    """Flags and variables in one line: `threads=2 flash_attn=on`."""
-    return " ".join(f"{name}={word(value)}" for name, value in values.items())
-
-
-def word(value: Scalar | None) -> str:
-    """A flag's value as it would be typed: the empty text is visible. Nothing for None."""
-    return quote(value) if isinstance(value, str) else exact(value)
-
-
 def kept(excess: float, *, measured: bool = True) -> tuple[str, str]:
     """A constraint's relative violation in words: whether it is kept, and by how much if that was measured."""
     if excess > 0:
         return "broken", f"by {excess:.1%}" if measured else ""
     return "kept", f"{-excess:.1%} to spare" if excess else ""
-
-
-def endings(view: StudyView) -> str:
-    """How a study's trials ended, in numbers."""
-    counts = view.counts
-    broken = counts.complete - counts.feasible + counts.pruned
-    repeated = f", {counts.repeated} repeated" if counts.repeated else ""
-    again = f", {counts.again} measured again" if counts.again else ""
-    return f"{counts.feasible} feasible, {broken} not, {counts.failed} failed or stopped{repeated}{again}"

@@ -5,12 +5,12 @@ from __future__ import annotations
 from shlex import quote
 from typing import TYPE_CHECKING
 
-from optuna_tuner.cli.output import endings, kept, print_rows, word
+from optuna_tuner.cli.output import kept, print_rows
 from optuna_tuner.cli.session import Session
 from optuna_tuner.results.best import value_of
 from optuna_tuner.results.beyond_speed import beyond_speed
 from optuna_tuner.results.diff import flag_changes
-from optuna_tuner.results.wording import interval, measured, percent, span
+from optuna_tuner.results.wording import endings, interval, measured, percent, span, word
 
 if TYPE_CHECKING:
     from optuna_tuner.results.views import StudyView, TrialView
@@ -100,13 +100,14 @@ def _objectives(view: StudyView, best: TrialView) -> Rows:
 
 def _flags(view: StudyView, best: TrialView) -> Rows:
     resolved = view.baseline.effective_config if view.baseline else {}
-    rows: Rows = []
-    for change in flag_changes(view.spec.fixed_flags, best.params):
-        own = resolved.get(change.flag)
-        default = word(change.default) if change.default is not None else f"{word(own)} {ENGINES_OWN}".lstrip()
-        same = not change.changed or (change.default is None and change.best == own)
-        rows.append((change.flag, default, "the same" if same else word(change.best)))
-    return rows
+    return [
+        (
+            change.flag,
+            word(change.default) if change.default is not None else f"{word(change.own)} {ENGINES_OWN}".lstrip(),
+            word(change.best) if change.differs else "the same",
+        )
+        for change in flag_changes(view.spec.fixed_flags, best.params, resolved)
+    ]
 
 
 def _next_steps(view: StudyView) -> str:

@@ -14,9 +14,8 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from optuna_tuner.cli.output import endings, settings
 from optuna_tuner.cli.session import Session
-from optuna_tuner.results.wording import measured, span
+from optuna_tuner.results.wording import endings, measured, settings, span
 
 if TYPE_CHECKING:
     from rich.console import RenderableType

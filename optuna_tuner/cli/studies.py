@@ -9,9 +9,9 @@ import click
 
 from optuna_tuner.cli.command import command, pass_session
 from optuna_tuner.cli.faults import Exit
-from optuna_tuner.cli.output import dump, emit, output_option, print_rows, settings
+from optuna_tuner.cli.output import dump, emit, output_option, print_rows
 from optuna_tuner.cli.session import Session
-from optuna_tuner.results.wording import span
+from optuna_tuner.results.wording import settings, span
 
 if TYPE_CHECKING:
     from optuna_tuner.results.views import StudyView, TrialView

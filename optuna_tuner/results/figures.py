@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from html import escape
 from typing import TYPE_CHECKING
 
 from optuna_tuner.metrics import unit
@@ -37,6 +38,11 @@ def _figure(title: str, x: str, y: str) -> Figure:
     return go.Figure(
         layout={"template": "none", "title": {"text": title}, "xaxis": {"title": {"text": x}}, "yaxis": _axis(y)}
     )
+
+
+def plain(x: str, y: str) -> Figure:
+    """An empty figure with named axes."""
+    return _figure("", x, y)
 
 
 def _axis(title: str) -> dict[str, object]:
@@ -89,7 +95,8 @@ def _points(figure: Figure, points: Sequence[tuple[TrialView, float]], name: str
 
 
 def _params(trial: TrialView) -> str:
-    return "<br>".join(f"{name}={value}" for name, value in trial.params.items()) or "the engine's default"
+    shown = (escape(f"{name}={value}") for name, value in trial.params.items())  # plotly reads some of HTML
+    return "<br>".join(shown) or "the engine's default"
 
 
 def load_curves(study: StudyView, metric: str) -> Figure:

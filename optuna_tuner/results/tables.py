@@ -16,6 +16,8 @@ from optuna_tuner.results.trials import TrialView
 from optuna_tuner.results.views import StudyView
 from optuna_tuner.values import Drift, Json, Measurement, Scalar
 
+# What of a load level is shown to people, beside what the goals speak of.
+LEVEL_METRICS = ("output_throughput_tok_s", "request_rate_req_s", "ttft_ms.p99", "tpot_ms.p99", "e2e_latency_ms.p99")
 TRIAL_COLUMNS = ("number", "kind", "state", "cause", "level", "duration_s", "tries", "worker", "same_as")
 STUDY_COLUMNS = (
     "name",

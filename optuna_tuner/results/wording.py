@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from shlex import quote
 from typing import TYPE_CHECKING
 
 from optuna_tuner.metrics import unit
+from optuna_tuner.values import Scalar
 
 if TYPE_CHECKING:
+    from optuna_tuner.results.views import StudyView
     from optuna_tuner.spec.goals import Goals
     from optuna_tuner.store.records import Choice
 
@@ -42,6 +46,32 @@ def span(seconds: float) -> str:
 def measured(metric: str, value: float) -> str:
     """A metric's value with its unit, where the vocabulary knows the metric."""
     return number(value) if unit(metric) == "1" else f"{number(value)} {unit(metric)}"
+
+
+def exact(value: Scalar | None) -> str:
+    """A value as a program reads it."""
+    if value is None:
+        return ""
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def settings(values: Mapping[str, Scalar]) -> str:
+    """Flags and variables in one line: `threads=2 flash_attn=on`."""
+    return " ".join(f"{name}={word(value)}" for name, value in values.items())
+
+
+def word(value: Scalar | None) -> str:
+    """A flag's value as it would be typed: the empty text is visible. Nothing for None."""
+    return quote(value) if isinstance(value, str) else exact(value)
+
+
+def endings(view: StudyView) -> str:
+    """How a study's trials ended, in numbers."""
+    counts = view.counts
+    broken = counts.complete - counts.feasible + counts.pruned
+    repeated = f", {counts.repeated} repeated" if counts.repeated else ""
+    again = f", {counts.again} measured again" if counts.again else ""
+    return f"{counts.feasible} feasible, {broken} not, {counts.failed} failed or stopped{repeated}{again}"
 
 
 def goal_metrics(goals: Goals) -> tuple[str, ...]:

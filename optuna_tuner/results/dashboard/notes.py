@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from optuna_tuner.results.beyond_speed import beyond_speed
-from optuna_tuner.results.dashboard.markdown import code, page, plain, section, table
 from optuna_tuner.results.diff import flag_changes
+from optuna_tuner.results.markdown import code, page, plain, section, table
+from optuna_tuner.results.tables import LEVEL_METRICS
 from optuna_tuner.results.trials import TrialView
 from optuna_tuner.results.views import StudyView
 from optuna_tuner.results.wording import goal_metrics, measured, number, passed_over, percent, repaired, retracted, span
 from optuna_tuner.values import Measurement, Scalar
 
 FOOTER = "*Written by optuna-tuner, and kept up to date. Delete this line to keep your own text.*"
-LEVEL_METRICS = ("output_throughput_tok_s", "request_rate_req_s", "ttft_ms.p99", "tpot_ms.p99", "e2e_latency_ms.p99")
 LONGEST_REASON = 2000  # characters; the whole log is among the artifacts
 BUTTON = (
     "The button **FAIL TRIAL** cancels this trial: its server is stopped, its GPUs are freed, and the study goes on. "

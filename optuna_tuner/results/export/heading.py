@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from textwrap import wrap
 
+from optuna_tuner.contracts import Engine
 from optuna_tuner.results.best import UNCONFIRMED, Best, Gain, compare, compared
 from optuna_tuner.results.beyond_speed import beyond_speed
 from optuna_tuner.results.export.taken import Taken
-from optuna_tuner.results.views import AT_REST
+from optuna_tuner.results.trials import TrialView
+from optuna_tuner.results.views import AT_REST, StudyView
 from optuna_tuner.results.wording import goal_metrics, measured
 from optuna_tuner.store.records import AttemptKind
 from optuna_tuner.values import Slot
@@ -33,10 +35,15 @@ def heading(taken: Taken) -> tuple[str, ...]:
 
 
 def version(taken: Taken) -> str:
-    """The engine's version: what the server said of itself, else what the study names; empty where neither does."""
-    told, catalogue = taken.trial.effective_config, taken.engine.catalogue()
+    """The engine's version, as far as it is known of this trial."""
+    return engine_version(taken.study, taken.trial, taken.engine)
+
+
+def engine_version(study: StudyView, trial: TrialView | None, engine: Engine) -> str:
+    """What the trial's server said of itself, else what the study names; empty where neither does."""
+    told, catalogue = trial.effective_config if trial else {}, engine.catalogue()
     build = str(told.get("build_info", "")).removeprefix("b0-unknown")  # llama.cpp that was built from an archive
-    named = taken.study.spec.engine.options.get("version")
+    named = study.spec.engine.options.get("version")
     known = (told.get("version"), build, named, catalogue.version if catalogue else "")
     return str(next(filter(None, known), ""))
 
@@ -71,7 +78,7 @@ def _facts(taken: Taken) -> Iterator[str]:
     if study.state not in AT_REST:
         yield f"The study is {study.state.value}, not done: its best may change."
     yield f"Engine: {spec.engine.kind} {version(taken) or '(no version named)'}; model: {spec.model.name}"
-    yield f"Machine: {trial.host}, {_devices(taken.slot)}; deployed with {spec.deployer.kind}"
+    yield f"Machine: {trial.host}, {devices(taken.slot)}; deployed with {spec.deployer.kind}"
     yield f"This run, at {trial.level}: {'; '.join(_figures(taken))}"
     yield f"Gain: {gain(taken)}"
     changed = beyond_speed(study, trial)
@@ -81,7 +88,8 @@ def _facts(taken: Taken) -> Iterator[str]:
     yield from (f"Known: {remark}" for remark in trial.remarks)
 
 
-def _devices(slot: Slot) -> str:
+def devices(slot: Slot) -> str:
+    """What a worker had for one server."""
     if slot.gpus:
         return f"{len(slot.gpus)} GPU{'s' * (len(slot.gpus) > 1)}"
     return f"{len(slot.cores)} CPU core{'s' * (len(slot.cores) != 1)}"

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from optuna_tuner.results.dashboard.markdown import code, plain, table
 from optuna_tuner.results.dashboard.notes import FOOTER, is_ours, study_note, trial_note
+from optuna_tuner.results.markdown import code, plain, table
 from optuna_tuner.results.views import StudyView
 
 
