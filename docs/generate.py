@@ -26,6 +26,7 @@ from optuna_tuner.engines.known_values import FACTS
 from optuna_tuner.metrics import DISTRIBUTIONS, KV_CACHE, QUALITY, SCALARS, STATISTICS, SUSTAINED, Meaning
 from optuna_tuner.plugins import InstalledKinds
 from optuna_tuner.presets.shelf import Wanted, preset_text
+from optuna_tuner.results.report import document
 from optuna_tuner.spec import confirm, goals, quality, space, study
 from optuna_tuner.spec.json_schema import study_schema
 from optuna_tuner.values import Blame, Cause
@@ -33,6 +34,7 @@ from optuna_tuner.values import Blame, Cause
 SCHEMA = Path(__file__).parents[1] / "studies" / "study.schema.json"
 REFERENCE = Path(__file__).parent / "reference"
 NOTE = "<!-- Written by docs/generate.py from the code. Do not edit: run it again. -->"
+REPORT_SCHEMA = "report.schema.json"
 GLOBAL_OPTIONS = {"storage", "no_color", "quiet", "verbose"}  # said once, at the top
 
 STUDY_FILE = """\
@@ -109,6 +111,11 @@ Exit codes: 0 done; 1 it ran, but nothing feasible was found or the run failed; 
 wrong; 4 the database or the machine lacks something; 130 interrupted.
 
 Global options may stand before or behind a command:"""
+
+REPORT_TEXT = f"""\
+`report.json`, which `optuna-tuner report STUDY -o FOLDER` writes, holds every figure of a report, with its unit; the
+Markdown and the HTML are drawn from it alone. It is under [{REPORT_SCHEMA}]({REPORT_SCHEMA}), a JSON Schema. `format`
+changes when a key changes its meaning or goes. How to read a report: [read a report](../how-to/read-a-report.md)."""
 
 METRICS_TEXT = """\
 A metric's name carries its unit: `_ms` milliseconds, `_s` seconds, `_tok_s` tokens a second, `_req_s` requests a
@@ -258,6 +265,7 @@ def pages() -> Mapping[str, str]:
         "causes.md": ("Causes", _causes),
         "plugins.md": ("Plugins and their options", _plugins),
         "rules.md": ("Rules between flags", _rules),
+        "report.md": ("The report's document", _report),
     }
     return {name: "\n\n".join([f"# {title}", NOTE, *make()]) + "\n" for name, (title, make) in makers.items()}
 
@@ -265,6 +273,11 @@ def pages() -> Mapping[str, str]:
 def schema() -> str:
     """What editors complete the study files in studies/ by."""
     return json.dumps(study_schema(InstalledKinds()), indent=1) + "\n"
+
+
+def report_schema() -> str:
+    """What report.json is under."""
+    return json.dumps(document.Report.model_json_schema(), indent=1) + "\n"
 
 
 def studies() -> dict[str, str]:
@@ -281,6 +294,7 @@ def main() -> None:
     for name, text in pages().items():
         (REFERENCE / name).write_text(text, encoding="utf-8")
     SCHEMA.write_text(schema(), encoding="utf-8")
+    (REFERENCE / REPORT_SCHEMA).write_text(report_schema(), encoding="utf-8")
     for name, text in studies().items():
         (SCHEMA.parent / name).write_text(text, encoding="utf-8")
 
@@ -506,6 +520,17 @@ def _rule(engine: str, book: RuleBook, rule: KnownRule) -> tuple[str, str, str, 
     sets = ", ".join(f"`{name}` = `{expression}`" for name, expression in rule.sets.items())
     effect = f"{rule.effect}: {sets}" if sets else str(rule.effect)
     return rule.id, versions, effect, f"`{rule.forbid}`", message, rule.source
+
+
+def _report() -> Iterator[str]:
+    yield REPORT_TEXT
+    models = [each for each in vars(document).values() if isinstance(each, type) and issubclass(each, BaseModel)]
+    ours = [each for each in models if each.__module__ == document.__name__ and each is not document.Report]
+    for model in (document.Report, *ours):
+        yield f"## {model.__name__}"
+        yield first_lines(model)
+        rows = [(f"`{each.name}`", each.type, each.description) for each in options_of(model)]
+        yield table(("key", "type", "is"), rows)
 
 
 def _is_ours(plugin: Listed) -> bool:

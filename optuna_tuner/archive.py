@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 from optuna_tuner.clock import Deadline, poll
 from optuna_tuner.home import artifacts_folder, default_storage
@@ -24,6 +25,10 @@ from optuna_tuner.tuning.logs import server_log
 from optuna_tuner.tuning.model import model_paths
 from optuna_tuner.tuning.setting import assemble
 from optuna_tuner.values import Json
+
+if TYPE_CHECKING:
+    from optuna_tuner.results.report.document import Report
+    from optuna_tuner.results.report.efficiency import Price
 
 
 class Archive:
@@ -74,6 +79,13 @@ class Archive:
         """A file that starts a trial's server in production. Raises ExportError and NotFoundError."""
         study = self.study(name)
         return exported(study, wanted, model_paths(study.spec.model), self._kinds)
+
+    def report(self, name: str, price: Price | None = None) -> Report:
+        """The report of a study, in any state. With the price of a GPU it has the cost. Raises NotFoundError."""
+        from optuna_tuner.results.report.making import report_of  # noqa: PLC0415  only a report needs its models
+
+        study = self.study(name)
+        return report_of(self._store, study, model_paths(study.spec.model), self._kinds, price)
 
     def compare(self, first: str, second: str, *, everything: bool = False) -> Difference:
         """What differs between two trials, each `STUDY`, `STUDY/baseline` or `STUDY/7`. Raises NotFoundError."""

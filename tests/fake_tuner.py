@@ -7,6 +7,9 @@ from datetime import timedelta
 from pathlib import Path
 
 from optuna_tuner.errors import Fault, NotFoundError, SpecError
+from optuna_tuner.results.report.document import Report
+from optuna_tuner.results.report.efficiency import Price
+from optuna_tuner.results.report.making import Material, report
 from optuna_tuner.results.trials import TrialView
 from optuna_tuner.results.views import StudyView, study_view
 from optuna_tuner.search.extra_runs import ExtraRuns
@@ -118,6 +121,10 @@ class FakeTuner(Tuner):
         if name != self.sample.spec.name:
             raise NotFoundError(f'there is no study "{name}"')
         return self.view(11)
+
+    def report(self, name: str, price: Price | None = None) -> Report:
+        study, model = self.study(name), Model(name="tiny", path="/models/tiny", tokenizer="/models/tiny")
+        return report(Material(study=study, model=model, kinds=self._kinds, written=ENDED, price=price))
 
     def watch(self, name: str, *, every_s: float = 1.0) -> Iterator[StudyView]:
         self.asked.append(("watch", name, every_s))

@@ -61,6 +61,10 @@ def test_the_schema_beside_the_study_files_is_fresh() -> None:
     )
 
 
+def test_the_schema_of_the_report_is_fresh() -> None:
+    assert text("reference/report.schema.json") == generator().report_schema(), "run: python docs/generate.py"
+
+
 def test_the_studies_that_are_made_are_fresh() -> None:
     stale = [
         name for name, made in generator().studies().items() if (ROOT / "studies" / name).read_text("utf-8") != made

@@ -46,7 +46,7 @@ SECTIONS: Mapping[str, Mapping[str, str]] = MappingProxyType(
             "logs": "reading",
             "dashboard": "system",
         },
-        "Take home": {"export": "export"},
+        "Take home": {"report": "report", "export": "export"},
         "Keep house": {"reap": "reaping", "db": "database", "completion": "system"},
     }
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import click
@@ -22,3 +23,16 @@ def write(file: Path, text: str, *, force: bool) -> None:
         raise click.UsageError(f"{file} is there already; --force overwrites it") from error
     except OSError as error:
         raise click.UsageError(f"{file} cannot be written: {error.strerror}") from error
+
+
+def write_folder(folder: Path, files: Mapping[str, bytes], *, force: bool) -> None:
+    """Write files by their names below a folder, which is made. One that is there is a usage error without `force`."""
+    there = [name for name in files if (folder / name).exists()]
+    if there and not force:
+        raise click.UsageError(f"{folder / there[0]} is there already; --force overwrites it")
+    try:
+        for name, content in files.items():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (folder / name).write_bytes(content)
+    except OSError as error:
+        raise click.UsageError(f"{folder} cannot be written: {error.strerror}") from error

@@ -1,0 +1,174 @@
+"""From a study to its report."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from shlex import quote
+
+from optuna.study import StudyDirection
+from optuna.trial import FrozenTrial
+
+from optuna_tuner import __version__
+from optuna_tuner.contracts import Kinds
+from optuna_tuner.results.best import value_of
+from optuna_tuner.results.export.heading import engine_version
+from optuna_tuner.results.importance import FEWEST_TRIALS, importance_of
+from optuna_tuner.results.report import plots
+from optuna_tuner.results.report.document import Curve, ImportanceRow, Report, TrialRow
+from optuna_tuner.results.report.efficiency import Launches, Price, pareto
+from optuna_tuner.results.report.failures import failure_map
+from optuna_tuner.results.report.load import curve_of
+from optuna_tuner.results.report.method import design, method, space
+from optuna_tuner.results.report.noise import pair_rows, runs_of_default
+from optuna_tuner.results.report.plots import Findings
+from optuna_tuner.results.report.summary import summary
+from optuna_tuner.results.trials import TrialView
+from optuna_tuner.results.views import AT_REST, StudyView
+from optuna_tuner.results.wording import span
+from optuna_tuner.spec.writing import to_yaml
+from optuna_tuner.store.records import AttemptKind
+from optuna_tuner.store.store import Store
+from optuna_tuner.values import Model
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Material:
+    """What a report is made of. `told` is Optuna's history of the study, from which importance is known."""
+
+    study: StudyView
+    model: Model
+    kinds: Kinds
+    written: datetime
+    told: Sequence[FrozenTrial] = ()
+    price: Price | None = None
+
+
+def report(material: Material) -> Report:
+    """The whole report, of a study in any state; what it cannot say it names."""
+    study = material.study
+    launches = Launches(study, material.model, material.kinds)
+    version = engine_version(study, study.best.trial or study.baseline, launches.engine)
+    found = Findings(
+        curves=_curves(study),
+        pareto_per="GPU" if launches.by_gpu else "server",
+        pareto=pareto(study, launches),
+        importance=_importance(material),
+        failures=failure_map(study),
+    )
+    return Report(
+        made_by=f"optuna-tuner {__version__}",
+        written=material.written.isoformat(timespec="seconds"),
+        study=study.name,
+        description=study.spec.description,
+        state=f"{study.state.value}, {study.spent} of {study.budget} trials in {span(study.elapsed_s)}",
+        warnings=tuple(_warnings(study)),
+        missing=tuple(_missing(material, launches, found)),
+        summary=summary(study, launches, material.price),
+        method=method(study, version, material.price),
+        design=design(study),
+        space=space(study.spec.space),
+        curves=found.curves,
+        pareto_per=found.pareto_per,
+        pareto=found.pareto,
+        importance=found.importance,
+        failures=found.failures,
+        machine_drift=study.machine_drift,
+        default_runs=runs_of_default(study),
+        pairs=pair_rows(study),
+        trials=tuple(_row(study, trial) for trial in study.trials),
+        plots=plots.all_of(study, found),
+        study_file=to_yaml(study.spec),
+        commands=_commands(study),
+    )
+
+
+def report_of(store: Store, study: StudyView, model: Model, kinds: Kinds, price: Price | None) -> Report:
+    """The report of a study as it stands now."""
+    storage = store.optuna_storage()
+    told = store.weathered(lambda: storage.get_all_trials(storage.get_study_id_from_name(study.name), deepcopy=False))
+    return report(Material(study=study, model=model, kinds=kinds, written=datetime.now(UTC), told=told, price=price))
+
+
+def _curves(study: StudyView) -> tuple[Curve, ...]:
+    best, base, goals = study.best.trial, study.baseline, study.spec.goals
+    found = [curve_of(best, goals, is_best=True)] if best else []
+    if base and (best is None or base.attempt_id != best.attempt_id):
+        found.append(curve_of(base, goals, is_best=False))
+    return tuple(curve for curve in found if curve)
+
+
+def _importance(material: Material) -> tuple[ImportanceRow, ...]:
+    objectives = material.study.spec.goals.objectives
+    directions = [StudyDirection[each.direction.upper()] for each in objectives]
+    return tuple(
+        ImportanceRow(metric=objective.metric, flag=flag, share=share)
+        for place, objective in enumerate(objectives)
+        for flag, share in importance_of(material.told, directions, place).shares.items()
+    )
+
+
+def _row(study: StudyView, trial: TrialView) -> TrialRow:
+    return TrialRow(
+        number=trial.number,
+        role=trial.role,
+        state=trial.state.value,
+        cause=trial.cause.value if trial.cause else None,
+        reason=trial.repeats or trial.reason,
+        level=trial.level,
+        duration_s=None if trial.duration_s is None else round(trial.duration_s, 3),
+        values={each.metric: value_of(trial, place, each) for place, each in enumerate(study.spec.goals.objectives)},
+        flags=dict(trial.params),
+    )
+
+
+def _warnings(study: StudyView) -> Iterator[str]:
+    """What must be known of every figure first."""
+    if study.spec.notice:
+        yield study.spec.notice
+    if study.state not in AT_REST:
+        ended = f"{study.spent} of {study.budget} trials have ended"
+        yield f"The study is {study.state.value}: {ended}. All of this may change."
+    if study.ended_because:
+        yield f"It was ended: {study.ended_because}"
+    if study.best.trial is None:
+        yield "No trial is feasible: nothing here may be deployed as it is."
+    elif study.is_unconfirmed:
+        yield "Not confirmed: the gain is that of one run each, and the best of many runs is mostly lucky."
+    if study.baseline and study.baseline.metrics and not study.baseline.feasible:
+        broken = [name for name, excess in study.baseline.constraints.items() if excess > 0]
+        yield f"The engine's default itself does not keep {' and '.join(broken)}."
+
+
+def _missing(material: Material, launches: Launches, found: Findings) -> Iterator[str]:
+    """What the report cannot say, why, and what would change that."""
+    study, best = material.study, material.study.best.trial
+    if study.baseline is None:
+        yield "The gain: the default was not measured (baseline: false)."
+    elif not study.comparison.gains:
+        yield f"The gain. {study.comparison.text}"
+    if study.is_unconfirmed:
+        yield f"A verdict: optuna-tuner confirm {quote(study.name)} measures best and default again, back to back."
+    if best and best.kind is not AttemptKind.BASELINE and not study.machine_drift:
+        yield "Noise and drift: the default was measured once; baseline_every or confirm measures it again."
+    if best and not any(len(curve.rows) > 1 for curve in found.curves):
+        yield "The limit of the load, and its knee: one load was measured; name several, or let it be searched."
+    if best and not launches.gpus(best):
+        yield "Figures by GPU, and a cost: the server used no GPU."
+    elif best and material.price is None:
+        yield "The cost of a million tokens: give the price of a GPU with --gpu-price."
+    if study.trials and not found.pareto:
+        yield "The Pareto front of tokens/s/user against throughput: it needs output_throughput_tok_s and tpot_ms.mean."
+    if not found.importance:
+        yield f"Importance of the flags: it needs {FEWEST_TRIALS} trials that ran to their end with different results."
+
+
+def _commands(study: StudyView) -> tuple[str, ...]:
+    name = quote(study.name)
+    steps = ["optuna-tuner plan study.yaml", "optuna-tuner run study.yaml", f"optuna-tuner report {name} -o report"]
+    if study.is_unconfirmed:
+        steps.insert(2, f"optuna-tuner confirm {name}")
+    if study.best.trial:
+        steps.append(f"optuna-tuner export {name} --to shell -o serve.sh")
+    return tuple(steps)

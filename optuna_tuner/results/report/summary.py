@@ -1,0 +1,104 @@
+"""The first page: what to do, why, for how much load, and what to know before."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from optuna_tuner.metrics import unit
+from optuna_tuner.results.best import value_of
+from optuna_tuner.results.beyond_speed import beyond_speed
+from optuna_tuner.results.diff import flag_changes
+from optuna_tuner.results.report.document import Figure, FlagRow, GainRow, Summary
+from optuna_tuner.results.report.efficiency import Launches, Price, efficiency
+from optuna_tuner.results.report.failures import issues
+from optuna_tuner.results.report.load import TAILS, THROUGHPUTS
+from optuna_tuner.results.trials import TrialView
+from optuna_tuner.results.views import StudyView
+from optuna_tuner.search.gain import Decision
+from optuna_tuner.store.records import AttemptKind
+
+DecisionWord = Literal["deploy", "not confirmed", "not decided", "keep the default", "nothing to deploy", "rehearsal"]
+BY_VERDICT: dict[Decision, DecisionWord] = {
+    Decision.WIN: "deploy",
+    Decision.TIE: "keep the default",
+    Decision.LOSS: "keep the default",
+    Decision.INCONCLUSIVE: "not decided",
+}
+
+
+def summary(study: StudyView, launches: Launches, price: Price | None) -> Summary:
+    """All of it; without a feasible trial only what went wrong."""
+    best, confirmation = study.best.trial, study.confirmation
+    return Summary(
+        decision=_decision(study),
+        text=study.comparison.text if study.comparison.gains else f"{study.best.text} {study.comparison.text}",
+        trial=best.number if best else None,
+        level=best.level if best else "",
+        flags=_flags(study, best) if best else (),
+        command=launches.command(best) if best else "",
+        gains=_gains(study, best) if best else (),
+        confidence=confirmation.confidence if confirmation else None,
+        pairs=len(confirmation.pairs) if confirmation else 0,
+        at_level=_at_level(best) if best else (),
+        efficiency=efficiency(best.metrics, launches.gpus(best), price) if best else (),
+        beyond_speed=beyond_speed(study, best) if best else "",
+        issues=issues(study),
+    )
+
+
+def _decision(study: StudyView) -> DecisionWord:
+    best, confirmation = study.best.trial, study.confirmation
+    if study.spec.notice:
+        return "rehearsal"
+    if best is None:
+        return "nothing to deploy"
+    if best.kind is AttemptKind.BASELINE:
+        return "keep the default"
+    if confirmation is None or not confirmation.pairs:
+        return "not confirmed"
+    return BY_VERDICT[confirmation.decisions[0]]
+
+
+def _flags(study: StudyView, best: TrialView) -> tuple[FlagRow, ...]:
+    resolved = study.baseline.effective_config if study.baseline else {}
+    return tuple(
+        FlagRow(
+            flag=each.flag,
+            default=each.own if each.default is None else each.default,
+            engines_own=each.default is None,
+            recommended=each.best,
+            changed=each.differs,
+        )
+        for each in flag_changes(study.spec.fixed_flags, best.params, resolved)
+    )
+
+
+def _gains(study: StudyView, best: TrialView) -> tuple[GainRow, ...]:
+    rows = []
+    for place, objective in enumerate(study.spec.goals.objectives):
+        gain = study.comparison.gains[place] if study.comparison.gains else None
+        pairs = study.confirmation.pairs if study.confirmation else ()
+        verdict = study.confirmation.decisions[place].value if study.confirmation and pairs else None
+        default = value_of(study.baseline, place, objective) if study.baseline else None
+        rows.append(
+            GainRow(
+                metric=objective.metric,
+                unit=unit(objective.metric),
+                direction=objective.direction,
+                default=gain.baseline if gain else default,
+                best=gain.best if gain else value_of(best, place, objective),
+                share=gain.share if gain else None,
+                low=gain.low if gain else None,
+                high=gain.high if gain else None,
+                verdict=verdict,
+            )
+        )
+    return tuple(rows)
+
+
+def _at_level(best: TrialView) -> tuple[Figure, ...]:
+    return tuple(
+        Figure(name=name, value=best.metrics[name], unit=unit(name))
+        for name in (*THROUGHPUTS, *TAILS)
+        if name in best.metrics
+    )
