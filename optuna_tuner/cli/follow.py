@@ -11,6 +11,8 @@ from optuna_tuner.cli.faults import Exit
 from optuna_tuner.cli.panel import show_results
 from optuna_tuner.cli.progress import progress
 from optuna_tuner.cli.session import Session
+from optuna_tuner.errors import TunerError
+from optuna_tuner.results.notices import Notice, channel, notice_of, notice_of_failure
 
 if TYPE_CHECKING:
     from optuna_tuner.results.views import StudyView
@@ -31,7 +33,16 @@ def run_and_follow(session: Session, study: StudySpec | str, workers: int) -> Ex
 
 
 def follow(session: Session, name: str, run: Run) -> Exit:
-    """Call `run`, which is given what shows the study's progress; show its results, and return the exit code."""
+    """Call `run`, which is given what shows the study's progress; show its results, and return the exit code.
+
+    Where OPTUNA_TUNER_NOTIFY names somebody, its end is told there, too.
+    """
+    wanted = channel()
+
+    def tell(notice: Notice) -> None:
+        if wanted and (trouble := wanted.send(notice)):
+            session.note(trouble)
+
     try:
         with progress(session) as show:
             view = run(progress=show)
@@ -42,5 +53,9 @@ def follow(session: Session, name: str, run: Run) -> Exit:
         trials = "The next run puts the trials that ran" if at_once else "Running trials went"
         session.note(f"{trials} back into the queue. Go on with: optuna-tuner run {quote(name)}")
         raise
+    except TunerError as error:
+        tell(notice_of_failure(name, error))
+        raise
     show_results(session, view)
+    tell(notice_of(view))
     return Exit.DONE if view.best.trials else Exit.NOTHING_FEASIBLE

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from optuna_tuner.metrics import METRICS, SUSTAINED
+from optuna_tuner.results.tables import Cell
 from optuna_tuner.results.trials import TrialView
 from optuna_tuner.results.views import StudyView
-from optuna_tuner.values import Json
 
 CONFIDENCE = 0.95
 COMPARED = {**METRICS, **SUSTAINED}  # metrics of a trial
@@ -38,8 +38,8 @@ class Setting:
     """One flag, value or circumstance; None: left to the engine, not told, or not there."""
 
     name: str
-    first: Json
-    second: Json
+    first: Cell
+    second: Cell
 
     @property
     def differs(self) -> bool:

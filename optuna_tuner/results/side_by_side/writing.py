@@ -7,7 +7,8 @@ from html import escape
 from typing import NamedTuple
 
 from optuna_tuner.results.side_by_side import CONFIDENCE, Change, Difference, Setting
-from optuna_tuner.results.wording import interval, measured, percent
+from optuna_tuner.results.tables import Cell
+from optuna_tuner.results.wording import exact, interval, measured, percent
 from optuna_tuner.values import Json
 
 OWN = "(engine's own)"
@@ -124,13 +125,11 @@ def _of(runs: int) -> str:
 
 
 def _rows(settings: Sequence[Setting], nothing: str = _NOTHING) -> Sequence[Sequence[str]]:
-    return [(row.name, _word(row.first, nothing), _word(row.second, nothing)) for row in settings]
+    return [(row.name, _said(row.first, nothing), _said(row.second, nothing)) for row in settings]
 
 
-def _word(value: Json, nothing: str) -> str:
-    if value is None:
-        return nothing
-    return str(value).lower() if isinstance(value, bool) else str(value)
+def _said(value: Cell, nothing: str) -> str:
+    return nothing if value is None else exact(value)
 
 
 def _cell(text: str) -> str:
