@@ -46,6 +46,10 @@ class Ours:
         """Metrics, or the cause."""
         self._search.tell(number, metrics(self._landscape, seen))
 
+    def outlook(self, trials: int) -> float | None:
+        """As the search sees it."""
+        return self._search.outlook(trials)
+
 
 class Plain:
     """Optuna alone, told of failures and broken promises in one of the ways that tuners do.

@@ -30,7 +30,8 @@ def show_plan(session: Session, plan: Plan, output: str) -> None:
     if plan.notice:
         session.out.print(plan.notice, style="yellow", soft_wrap=True)
     left_out = f", {plan.left_out} of them left out: they are known not to run" if plan.left_out else ""
-    session.out.print(f"{plan.trials} trials of {size} configurations{left_out}")
+    most = "" if spec.budget.plateau is None else "At most "
+    session.out.print(f"{most}{plan.trials} trials of {size} configurations{left_out}")
     session.out.print(_again(plan.extra), soft_wrap=True)
     estimate = "not known before the first trial" if plan.estimate_s is None else f"about {span(plan.estimate_s)}"
     session.out.print(f"Time left with one worker: {estimate}; at most {span(plan.at_most_s)} by the study's limits")

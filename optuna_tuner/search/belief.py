@@ -32,6 +32,7 @@ NOISE = 0.02  # of one measurement: where no more is left to learn than that, no
 LIKELY = 0.5  # what rather fails than runs counts even less than its chance: failures cost minutes, and teach little
 WORTHWHILE = 0.01  # an improvement by less, as a share, is not looked for: it would drown in the noise
 SMALLEST = 1e-6  # of a standard deviation, to divide by
+JITTER = 1e-6  # of the variance of the targets: equal points would have no triangular root
 AUGMENTATION = 0.05  # of the Chebyshev scalarization, as in ParEGO (Knowles 2006)
 
 
@@ -65,16 +66,43 @@ class Belief:
         """
         points = self._encoding.points(configurations)
         runs = self.runs(configurations)
-        holds: Vector = runs * np.minimum(1.0, runs / LIKELY)
-        for process in self._constraints:
-            mean, deviation = _predicted(process, points)
-            holds = holds * norm.cdf(-mean / deviation)
+        holds: Vector = runs * np.minimum(1.0, runs / LIKELY) * self._kept(points)
         if self._best is None:
             return holds
         mean, deviation = _predicted(self._objective, points)
         lead = (mean - self._best - WORTHWHILE) / deviation
         gain: Vector = deviation * (lead * norm.cdf(lead) + norm.pdf(lead)) * (1 - NOISE / np.hypot(deviation, NOISE))
         return gain * holds
+
+    @property
+    def _is_more_better(self) -> bool:
+        return any((each.values or (0.0,))[0] > 0 for each in self._ran)  # else values are the negative of what is told
+
+    def _kept(self, points: Matrix) -> Vector:
+        """The probability that a server that runs keeps every constraint."""
+        kept: Vector = np.ones(len(points))
+        for process in self._constraints:
+            mean, deviation = _predicted(process, points)
+            kept = kept * norm.cdf(-mean / deviation)
+        return kept
+
+    def gains(self, configurations: Sequence[Configuration], worlds: int) -> Matrix | None:
+        """What each configuration gains over the best one, in so many worlds that agree with the evidence.
+
+        Shares of that one's value, a row a world; zero where it gains nothing, does not run, or breaks a constraint.
+        None where nothing holds yet, or where values have both signs, and so no shares. For one objective.
+        """
+        values = np.array([each.values for each in self._ran], dtype=np.float64)
+        if self._best is None or not ((values > 0).all() or (values < 0).all()):
+            return None
+        points = self._encoding.points(configurations)
+        truths = _drawn(self._objective, np.vstack([self._best_point, points]), worlds, self._rng)
+        lead = np.maximum(0.0, truths[:, 1:] - truths[:, :1])
+        holds = self._rng.random((worlds, 1)) < self.runs(configurations)  # what fails, fails for a common reason
+        for process in self._constraints:
+            holds &= _drawn(process, points, worlds, self._rng) <= 0
+        shares: Matrix = np.expm1(lead) if self._is_more_better else -np.expm1(-lead)
+        return shares * holds
 
     @cached_property
     def _forest(self) -> ExtraTreesClassifier | None:
@@ -101,6 +129,13 @@ class Belief:
         """The expected objective of the best feasible configuration; None where there is none."""
         feasible = np.array([each.feasible for each in self._ran])
         return float(self._objective.predict(self._points[feasible]).max()) if feasible.any() else None
+
+    @property
+    def _best_point(self) -> Vector:
+        """Of that configuration."""
+        feasible = self._points[[each.feasible for each in self._ran]]
+        best: Vector = feasible[self._objective.predict(feasible).argmax()]
+        return best
 
     def _features(self, configurations: Sequence[Configuration]) -> Matrix:
         return np.hstack([self._encoding.points(configurations), self._encoding.products(configurations)])
@@ -152,6 +187,21 @@ def _predicted(process: GaussianProcessRegressor, points: Matrix) -> tuple[Vecto
         warnings.filterwarnings("ignore", message="Predicted variances smaller than 0")
         mean, deviation = process.predict(points, return_std=True)
     return mean, np.maximum(deviation, SMALLEST)
+
+
+def _drawn(process: GaussianProcessRegressor, points: Matrix, count: int, rng: np.random.Generator) -> Matrix:
+    """So many draws of the true values at these points together, without the noise of a measurement; a row a draw."""
+    mean, covariance = _believed(process, points)
+    drawn: Matrix = mean + rng.standard_normal((count, len(points))) @ np.linalg.cholesky(covariance).T
+    return drawn
+
+
+def _believed(process: GaussianProcessRegressor, points: Matrix) -> tuple[Vector, Matrix]:
+    """Means and covariance of the true values at these points, without the noise of a measurement."""
+    mean, covariance = process.predict(points, return_cov=True)
+    scale = float(process._y_train_std) ** 2  # noqa: SLF001  scikit-learn has no other way to the scale of the targets
+    noise = process.kernel_.k2.noise_level
+    return mean, covariance - (noise - JITTER) * scale * np.eye(len(points))
 
 
 def _climb(loss: Callable[..., tuple[float, Vector]], start: Vector, bounds: Matrix) -> tuple[Vector, float]:

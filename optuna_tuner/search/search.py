@@ -16,6 +16,7 @@ from pydantic import TypeAdapter
 
 from optuna_tuner.errors import ConflictError, NotFoundError
 from optuna_tuner.search.objection import NOTHING_KNOWN, Objection, first_of, forbidden
+from optuna_tuner.search.outlook import outlook
 from optuna_tuner.search.samplers import Problem, Repeated, make_sampler
 from optuna_tuner.search.verdict import all_violated, score
 from optuna_tuner.spec.goals import Goals
@@ -131,6 +132,11 @@ class Search:
             scored = score(self._goals, _measurements(result, self._wanted()))
             self._keep(trial, scored.constraints)
             self._study.tell(trial, list(scored.values))
+
+    def outlook(self, trials: int) -> float | None:
+        """The gain over the best so far that so many more trials could bring, as a share; None while it is unknown."""
+        with self._lock:
+            return outlook(self._study, self._problem, self._objection, trials)
 
     def best(self) -> Sequence[Found]:
         """What keeps every constraint and is beaten by nothing: one configuration, a front, or none at all."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from random import Random
 from typing import TYPE_CHECKING
 
@@ -11,7 +11,7 @@ from optuna.distributions import BaseDistribution
 from optuna.study import Study
 from optuna.trial import FrozenTrial
 
-from optuna_tuner.search.candidates import Candidates, key_of
+from optuna_tuner.search.candidates import Candidates, Key, key_of
 from optuna_tuner.search.encoding import Configuration, Encoding, Vector
 from optuna_tuner.search.evidence import Evidence, evidence_of, pending
 from optuna_tuner.search.objection import Objection
@@ -74,12 +74,8 @@ class Serving(OneByOne):
         evidence = evidence_of(study, self._space, self._default)
         others = pending(study, self._space, number)
         candidates = Candidates(self._space, given, Random(int(self._rng.integers(2**31))))  # noqa: S311  no secret
-        tried = {key_of(each.configuration) for each in evidence} | {key_of(each) for each in others}
         worth = self._worth(evidence, others, learning=number >= self._spread)
-        shortlist = Shortlist(worth, self._against, tried)
-        shortlist.add([*candidates.pool(), *candidates.around(_best(evidence))])
-        for _ in range(CLIMBS):
-            shortlist.add(candidates.around(shortlist.top(AROUND)))
+        shortlist = climbed(Shortlist(worth, self._against, tried(evidence, others)), candidates, evidence)
         return self._decided(shortlist, candidates, given)
 
     def _against(self, configuration: Configuration) -> str | None:
@@ -118,6 +114,19 @@ class Serving(OneByOne):
         from optuna_tuner.search.belief import Belief  # noqa: PLC0415  scikit-learn takes a second to import
 
         return Belief(self._encoding, evidence, others, self._rng)
+
+
+def climbed(shortlist: Shortlist, candidates: Candidates, evidence: Sequence[Evidence]) -> Shortlist:
+    """Filled with candidates from everywhere, from around the best, and uphill from the worthiest of those."""
+    shortlist.add([*candidates.pool(), *candidates.around(_best(evidence))])
+    for _ in range(CLIMBS):
+        shortlist.add(candidates.around(shortlist.top(AROUND)))
+    return shortlist
+
+
+def tried(evidence: Sequence[Evidence], others: Sequence[Configuration]) -> Collection[Key]:
+    """What is not to be tried again."""
+    return {key_of(each.configuration) for each in evidence} | {key_of(each) for each in others}
 
 
 def _best(evidence: Iterable[Evidence]) -> Sequence[Configuration]:

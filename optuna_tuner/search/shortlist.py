@@ -8,7 +8,7 @@ from itertools import islice
 from optuna_tuner.search.candidates import Key, key_of
 from optuna_tuner.search.encoding import Configuration, Vector
 
-EXAMINED = 256  # candidates that are asked about in all: an engine's rules take up to a millisecond each
+EXAMINED = 256  # candidates that are asked about for one suggestion: an engine's rules take up to a millisecond each
 
 Worth = Callable[[Sequence[Configuration]], Vector]
 
@@ -16,8 +16,14 @@ Worth = Callable[[Sequence[Configuration]], Vector]
 class Shortlist:
     """Each candidate once, and none that was tried. `refused` has those that dropped out, with the reasons."""
 
-    def __init__(self, worth: Worth, objection: Callable[[Configuration], str | None], tried: Collection[Key]) -> None:
-        self._worth, self._objection, self._tried = worth, objection, tried
+    def __init__(
+        self,
+        worth: Worth,
+        objection: Callable[[Configuration], str | None],
+        tried: Collection[Key],
+        examined: int = EXAMINED,
+    ) -> None:
+        self._worth, self._objection, self._tried, self._examined = worth, objection, tried, examined
         self._worths: dict[Key, tuple[float, Configuration]] = {}
         self._allowed: set[Key] = set()
         self.refused: dict[Key, str] = {}
@@ -37,7 +43,7 @@ class Shortlist:
     def _good(self) -> Iterator[Configuration]:
         for key, (_, one) in sorted(self._worths.items(), key=lambda item: -item[1][0]):
             if key not in self._allowed and key not in self.refused:
-                if len(self._allowed) + len(self.refused) >= EXAMINED:
+                if len(self._allowed) + len(self.refused) >= self._examined:
                     return
                 reason = self._objection(one)
                 if reason is None:

@@ -23,6 +23,7 @@ from optuna_tuner.spec.study import Rule
 from optuna_tuner.spec.yaml_nodes import Path
 from optuna_tuner.values import Scalar
 
+NO_SHARE = "a gain over the best needs a single objective; leave it out, or keep one objective"
 LARGEST_GRID_AXIS = 10_000  # values of one parameter; a grid of more is no grid that anybody waits for
 
 
@@ -134,6 +135,8 @@ def _check_search(draft: Draft) -> Iterator[Fault]:
     if draft.pruner.kind != "none" and several:
         message = "a pruner needs a single objective; leave it out, or keep one objective"
         yield draft.tree.fault(("pruner", "kind"), message)
+    if several and draft.tree.at(("budget", "plateau")) is not None:
+        yield draft.tree.fault(("budget", "plateau"), NO_SHARE)
     if draft.sampler.kind != "grid":
         return
     for name, parameter in draft.space.items():

@@ -112,6 +112,13 @@ class Budget(BaseModel):
     model_config = STRICT
 
     trials: int = Field(default=20, ge=1, le=1_000_000, description="Configurations, the baseline among them.")
+    plateau: float | None = Field(
+        default=None,
+        gt=0,
+        lt=1,
+        description="The search ends when the trials left could bring less than this, as a share of the best: 0.01 is "
+        "1 %. Only for one objective.",
+    )
     wall_time_s: float | None = Field(default=None, gt=0, description="Seconds of one run; no trial starts later.")
     gpu_time_s: float | None = Field(default=None, gt=0, description="GPU seconds of all trials together.")
 

@@ -82,6 +82,14 @@ class Studies:
         """
         return self._database.write(lambda connection: _exhaust(connection, study_id, reason, go_on=go_on))
 
+    def conclude(self, seen: StudyRecord, reason: str) -> StudyRecord:
+        """Begin no more trials of a study that shall run, and keep why: its budget becomes what was claimed of it.
+
+        What runs or waits goes on, and so does what is to be measured again. Nothing when the study is not any more as
+        it was `seen` when this was decided. Raises NotFoundError.
+        """
+        return self._database.write(lambda connection: _conclude(connection, seen, reason))
+
     def set_spec(self, study_id: str, spec_json: str) -> StudyRecord:
         """Keep the newer study file; workers that start from now on read it."""
         return self._database.write(lambda connection: _change(connection, study_id, spec_json=spec_json))
@@ -142,6 +150,13 @@ def _exhaust(connection: Connection, study_id: str, reason: str, *, go_on: bool)
         change = {"desired": desired.value, "ended_because": reason, "budget": STUDY.c.reserved}
         connection.execute(update(STUDY).where(left & (STUDY.c.desired == Desired.RUN.value)).values(change))
     return study_of(connection, study_id)
+
+
+def _conclude(connection: Connection, seen: StudyRecord, reason: str) -> StudyRecord:
+    study = study_of(connection, seen.id, lock=True)  # nobody claims, resumes or changes it meanwhile
+    if study != seen or study.desired is not Desired.RUN:
+        return study
+    return _change(connection, seen.id, budget=study.reserved, ended_because=reason)
 
 
 def _record(row: RowMapping) -> StudyRecord:

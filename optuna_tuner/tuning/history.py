@@ -16,8 +16,8 @@ from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from optuna_tuner.errors import ConflictError, StoppedError
-from optuna_tuner.search.evidence import EFFECTIVE_CONFIG, KIND
 from optuna_tuner.search.objection import NOTHING_KNOWN, Objection
+from optuna_tuner.search.outlook import outlook_where_level
 from optuna_tuner.search.redrawing import Redrawing
 from optuna_tuner.search.samplers import Problem, Repeated, make_pruner, make_sampler
 from optuna_tuner.search.serving import Serving
@@ -26,6 +26,7 @@ from optuna_tuner.spec.study import StudySpec
 from optuna_tuner.store.codec import decode_choice
 from optuna_tuner.store.records import AttemptRecord, Choice, Outcome, StudyRecord, Verdict
 from optuna_tuner.store.store import Store
+from optuna_tuner.tuning.attributes import attributes_of
 from optuna_tuner.tuning.journal import Journal
 from optuna_tuner.tuning.trial import GiveUp
 from optuna_tuner.values import Params, Scalar
@@ -209,6 +210,11 @@ class History:
 
         return look
 
+    def outlook_where_level(self, trials: int, share: float) -> float | None:
+        """The gain over the best that so many more trials could bring, where that is less than `share`; else None."""
+        known = self._study, self._problem, self._objection
+        return self._store.weathered(lambda: outlook_where_level(*known, trials, share))
+
     def tell(self) -> None:
         """Tell Optuna every outcome that it does not know yet, whoever measured it."""
         if not self._store.attempts.untold(self._study_id):
@@ -258,7 +264,7 @@ class History:
     def _write(self, trial: Trial, attempt: AttemptRecord, outcome: Outcome) -> None:
         for name in outcome.constraints.keys() - trial.constraints.keys():
             trial.set_constraint(name, outcome.constraints[name])
-        for name, value in (_attributes(attempt, outcome) | self._scored(outcome)).items():
+        for name, value in (attributes_of(attempt, outcome) | self._scored(outcome)).items():
             trial.set_user_attr(name, value)
         values = list(outcome.values) if outcome.verdict is Verdict.COMPLETE else None
         self._study.tell(trial, values=values, state=STATES[outcome.verdict], skip_if_finished=True)
@@ -277,24 +283,3 @@ def _is_blank(trial: FrozenTrial) -> bool:
 
 def _ended_meanwhile() -> StoppedError:
     return StoppedError("the attempt was ended by somebody else while its parameters were chosen")
-
-
-def _attributes(attempt: AttemptRecord, outcome: Outcome) -> dict[str, object]:
-    """What optuna-dashboard shows beside the parameters."""
-    known: dict[str, object] = {
-        "attempt": attempt.id,
-        KIND: attempt.kind.value,
-        "pair": attempt.pair,
-        "worker": attempt.worker_id,
-        "cause": outcome.cause.value if outcome.cause else None,
-        "reason": outcome.reason,
-        "advice": outcome.advice,
-        "level": outcome.level,
-        "kv_cache_retractions": outcome.kv_cache_retractions,
-        "metrics": dict(outcome.metrics),
-        "phases_s": {phase.value: round(seconds, 3) for phase, seconds in outcome.phases_s.items()},
-        EFFECTIVE_CONFIG: dict(outcome.effective_config),
-    }
-    drift = outcome.drift.metrics if outcome.drift else {}
-    repeated = {} if outcome.same_as is None else {"same_as": outcome.same_as}
-    return {**{name: value for name, value in known.items() if value}, **drift, **repeated}

@@ -24,6 +24,7 @@ from optuna_tuner.tuning.heart import Heart
 from optuna_tuner.tuning.history import History
 from optuna_tuner.tuning.journal import Journal
 from optuna_tuner.tuning.lookout import Lookout
+from optuna_tuner.tuning.plateau import Plateau
 from optuna_tuner.tuning.reaper import Reaper
 from optuna_tuner.tuning.servers import Servers, objection_of
 from optuna_tuner.tuning.setting import Setting
@@ -61,6 +62,7 @@ class Worker:
             self._frontier.away,
             default_of(setting.spec, setting.parts.engine),
         )
+        self._plateau = Plateau(setting, self._servers, self._history)
         self._asks = asks_for_answers(setting.spec)
         self._gpu_time = GpuTime(setting.store, setting.study_id)
         self._lookout = Lookout(setting.store, reaper)
@@ -126,6 +128,7 @@ class Worker:
             return _Work.NONE
         demand_healthy(self._setting.slot.gpus)
         self._end_own_servers()
+        surely(self._plateau.look)
         running = self._running()  # whoever ends between this look and the claim may have given a trial back
         mine = any(attempt.worker_id == self._setting.worker_id for attempt in running)
         is_open = mine or self._frontier.is_open()

@@ -1,9 +1,7 @@
 from __future__ import annotations
 
 import numpy as np
-import pytest
 
-from optuna_tuner.search import shortlist as shortlists
 from optuna_tuner.search.candidates import key_of
 from optuna_tuner.search.encoding import Configuration, Vector
 from optuna_tuner.search.shortlist import Shortlist
@@ -31,9 +29,8 @@ def test_the_worthiest_come_first_without_those_that_were_tried_or_are_refused()
     assert found.refused == {key_of({"a": 9}): "odd", key_of({"a": 1}): "odd"}
 
 
-def test_no_more_are_asked_about_than_may_be_and_those_that_were_allowed_stay(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(shortlists, "EXAMINED", 3)
-    found = Shortlist(worth, odd, set())
+def test_no_more_are_asked_about_than_may_be_and_those_that_were_allowed_stay() -> None:
+    found = Shortlist(worth, odd, set(), examined=3)
     found.add(numbers(*range(10)))
     assert found.top(10) == numbers(8)
     assert len(found.refused) == 2

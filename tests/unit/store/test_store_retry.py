@@ -204,6 +204,8 @@ def test_a_commit_whose_reply_was_lost_counts_once(store: Store, study: StudyRec
     losing(lambda: store.attempts.request_cancel(waiting.id))
     losing(lambda: store.workers.retire(second.id))
     assert losing(lambda: store.studies.set_budget(study.id, 5)).budget == 5
+    seen = store.studies.by_id(study.id)
+    assert losing(lambda: store.studies.conclude(seen, "enough")).budget == 1
     assert losing(lambda: store.studies.give_up(study.id, "why")).ended_because == "why"
     assert losing(lambda: store.studies.want(study.id, Desired.RUN)).ended_because is None
     assert store.studies.by_id(study.id).reserved == 1
