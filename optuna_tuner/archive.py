@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from optuna_tuner.clock import Deadline, poll
+from optuna_tuner.contracts import Engine
 from optuna_tuner.home import artifacts_folder, default_storage
-from optuna_tuner.plugins import InstalledKinds
+from optuna_tuner.plugins import InstalledKinds, make
 from optuna_tuner.results.export import Export
 from optuna_tuner.results.export.formats import exported
 from optuna_tuner.results.reading import read_study
@@ -18,9 +19,12 @@ from optuna_tuner.results.side_by_side.sides import side
 from optuna_tuner.results.task_document import task_document
 from optuna_tuner.results.trials import TrialView
 from optuna_tuner.results.views import AT_REST, StudyView
+from optuna_tuner.results.why import Why, read_why
 from optuna_tuner.spec.study import StudySpec
 from optuna_tuner.store.records import StudyRecord
 from optuna_tuner.store.store import Store
+from optuna_tuner.tuning.defaults import default_of
+from optuna_tuner.tuning.foreseen import anywhere
 from optuna_tuner.tuning.logs import server_log
 from optuna_tuner.tuning.model import model_paths
 from optuna_tuner.tuning.setting import assemble
@@ -70,6 +74,15 @@ class Archive:
     def best(self, name: str) -> TrialView | None:
         """The best feasible trial so far; None when nothing is feasible."""
         return self.study(name).best.trial
+
+    def why(self, name: str) -> Why:
+        """What each flag of the best trial is worth, and what more trials could bring, as predicted.
+
+        Raises NotFoundError, and UnknownPluginError where this machine lacks the study's engine.
+        """
+        study = self.study(name)
+        engine = cast("Engine", make(self._kinds, "engines", study.spec.engine))
+        return read_why(self._store, study, anywhere(study.spec, self._kinds), default_of(study.spec, engine))
 
     def task_document(self, name: str) -> Mapping[str, Json]:
         """The result document of the older task format."""

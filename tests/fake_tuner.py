@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -12,7 +13,9 @@ from optuna_tuner.results.report.efficiency import Price
 from optuna_tuner.results.report.making import Material, report
 from optuna_tuner.results.trials import TrialView
 from optuna_tuner.results.views import StudyView, study_view
+from optuna_tuner.results.why import Why
 from optuna_tuner.search.extra_runs import ExtraRuns
+from optuna_tuner.search.worth import FlagWorth, Loss, Worths
 from optuna_tuner.spec.study import StudySpec
 from optuna_tuner.testing.sample_study import BEGAN, SampleStudy, sample_study
 from optuna_tuner.tuner import Check, Plan, Tuner
@@ -125,6 +128,17 @@ class FakeTuner(Tuner):
     def report(self, name: str, price: Price | None = None) -> Report:
         study, model = self.study(name), Model(name="tiny", path="/models/tiny", tokenizer="/models/tiny")
         return report(Material(study=study, model=model, kinds=self._kinds, written=ENDED, price=price))
+
+    def why(self, name: str) -> Why:
+        loss = Loss(share=0.25, error=0.02, holds=0.99)
+        flag = FlagWorth(flag="max_num_seqs", value=256, default=128, loss=loss, needed=True)
+        other = FlagWorth(flag="block_size", value=32, default=None, loss=None, needed=False)
+        return Why(
+            number=getattr(self.study(name).best.trial, "number", None),
+            worths=Worths(flags=(flag, other), loss=replace(loss, share=0.004)),
+            trials=9,
+            outlook=0.012,
+        )
 
     def watch(self, name: str, *, every_s: float = 1.0) -> Iterator[StudyView]:
         self.asked.append(("watch", name, every_s))

@@ -41,6 +41,7 @@ SECTIONS: Mapping[str, Mapping[str, str]] = MappingProxyType(
             "best": "studies",
             "show": "reading",
             "results": "reading",
+            "why": "why",
             "compare": "compare",
             "watch": "reading",
             "logs": "reading",

@@ -14,6 +14,7 @@ from optuna_tuner.results.wording import endings, interval, measured, percent, s
 
 if TYPE_CHECKING:
     from optuna_tuner.results.views import StudyView, TrialView
+    from optuna_tuner.results.why import Why
     from optuna_tuner.values import Scalar
 
     Rows = list[tuple[Scalar | None, ...]]
@@ -21,8 +22,8 @@ if TYPE_CHECKING:
 ENGINES_OWN = "(engine's own)"
 
 
-def show_results(session: Session, view: StudyView) -> None:
-    """Print the results of a study."""
+def show_results(session: Session, view: StudyView, why: Why | None = None) -> None:
+    """Print the results of a study, and which of the flags are predicted to matter where that was asked."""
     session.out.print(
         f"Study {view.name}: {view.state.value}, {view.spent} of {view.budget} trials in {span(view.elapsed_s)}",
         style="bold",
@@ -38,6 +39,8 @@ def show_results(session: Session, view: StudyView) -> None:
         session.out.print(f"\n{view.best.text}")
     else:
         _show_best(session, view, best)
+    for line in filter(None, (why.text, why.ahead) if why else ()):
+        session.out.print(f"\n{line}")
     session.note(_next_steps(view))
 
 
@@ -114,5 +117,6 @@ def _next_steps(view: StudyView) -> str:
     name, trial = quote(view.name), view.best.trial or view.best.nearest
     steps = [f"optuna-tuner confirm {name}"] if view.is_unconfirmed else []
     steps += [f"optuna-tuner show {name} {trial.number}"] if trial else []
+    steps += [f"optuna-tuner why {name}"] if view.best.trial else []
     steps += [f"optuna-tuner trials {name}", f"optuna-tuner results {name} --format yaml", "optuna-tuner dashboard"]
     return "\nNext:\n" + "\n".join(f"  {step}" for step in steps)

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
 from optuna_tuner.cli.command import command, pass_session
 from optuna_tuner.cli.output import document_option, dump
 from optuna_tuner.cli.session import Session
+from optuna_tuner.errors import UnknownPluginError
+
+if TYPE_CHECKING:
+    from optuna_tuner.results.why import Why
 
 
 @command(example="optuna-tuner show my-study\noptuna-tuner show my-study 7")
@@ -64,11 +70,19 @@ def results(session: Session, study: str, form: str) -> None:
     elif form == "table":
         from optuna_tuner.cli.panel import show_results  # noqa: PLC0415  only for the table
 
-        show_results(session, view)
+        show_results(session, view, _why(session, study))
     else:
         from optuna_tuner.results.tables import study_document  # noqa: PLC0415  it brings Optuna
 
         dump(study_document(view), form)
+
+
+def _why(session: Session, study: str) -> Why | None:
+    """What is predicted of its flags; None where this machine lacks the study's engine."""
+    try:
+        return session.tuner.why(study)
+    except UnknownPluginError:
+        return None
 
 
 @command(example="optuna-tuner watch my-study")

@@ -74,6 +74,19 @@ class Belief:
         gain: Vector = deviation * (lead * norm.cdf(lead) + norm.pdf(lead)) * (1 - NOISE / np.hypot(deviation, NOISE))
         return gain * holds
 
+    def losses(self, one: Configuration, others: Sequence[Configuration]) -> tuple[Vector, Vector, Vector]:
+        """How much each of the others is behind one of them: a share, its standard deviation, the probability to hold.
+
+        For one objective, whose values have one sign.
+        """
+        points = self._encoding.points([one, *others])
+        mean, covariance = _believed(self._objective, points)
+        lead = mean[0] - mean[1:]
+        variance = covariance[0, 0] + covariance.diagonal()[1:] - 2 * covariance[0, 1:]
+        shares = -np.expm1(-lead) if self._is_more_better else np.expm1(lead)
+        slope = np.exp(-lead) if self._is_more_better else np.exp(lead)
+        return shares, slope * np.sqrt(np.maximum(0.0, variance)), self.runs(others) * self._kept(points[1:])
+
     @property
     def _is_more_better(self) -> bool:
         return any((each.values or (0.0,))[0] > 0 for each in self._ran)  # else values are the negative of what is told

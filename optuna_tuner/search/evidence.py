@@ -48,18 +48,18 @@ def evidence_of(study: Study, space: Mapping[str, Parameter], default: Configura
     """
     signs = [1.0 if direction is StudyDirection.MAXIMIZE else -1.0 for direction in study.directions]
     ended = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED))
-    found = ((trial, _place(trial, space, default)) for trial in ended)
+    found = ((trial, whole(trial, space, default)) for trial in ended)
     return [_evidence(trial, where, signs) for trial, where in found if where is not None]
 
 
 def pending(study: Study, space: Mapping[str, Parameter], number: int) -> Sequence[Configuration]:
     """The configurations that others are trying now."""
     running = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
-    found = (_place(trial, space, {}) for trial in running if trial.number != number)
+    found = (whole(trial, space, {}) for trial in running if trial.number != number)
     return [each for each in found if each]
 
 
-def _place(trial: FrozenTrial, space: Mapping[str, Parameter], default: Configuration) -> Configuration | None:
+def whole(trial: FrozenTrial, space: Mapping[str, Parameter], default: Configuration) -> Configuration | None:
     """The whole configuration of a trial; None where a parameter is neither given nor known otherwise."""
     known = {**default, **trial.user_attrs.get(EFFECTIVE_CONFIG, {}), **trial.params}
     chosen: dict[str, Scalar] = {}

@@ -20,7 +20,14 @@ if TYPE_CHECKING:
     from fake_tuner import FakeTuner
 
 Invoke = Callable[..., Result]
-DOCUMENTS = (("studies",), ("trials", "sample"), ("best", "sample"), ("show", "sample"), ("show", "sample", "8"))
+DOCUMENTS = (
+    ("studies",),
+    ("trials", "sample"),
+    ("best", "sample"),
+    ("show", "sample"),
+    ("show", "sample", "8"),
+    ("why", "sample"),
+)
 
 
 @pytest.mark.parametrize("command", DOCUMENTS, ids=" ".join)
@@ -55,6 +62,14 @@ def test_a_table_names_each_trial_with_its_flags_and_cause(invoke: Invoke) -> No
     assert "engine's default" in lines[1]
     assert "out_of_memory_pool" in lines[5]
     assert "max_num_seqs=256" in lines[9]
+
+
+def test_why_says_what_each_flag_is_worth_and_results_which_are_enough(invoke: Invoke) -> None:
+    said = invoke("why", "sample").stdout
+    assert said.splitlines()[1].split() == ["max_num_seqs", "128", "256", "25.0", "%", "2.0", "%", "yes"]
+    for words in (said, invoke("results", "sample").stdout):
+        assert "1 of 2 flags keep the gain (max_num_seqs)" in words
+        assert "9 more trials could bring about 1.2 %." in words
 
 
 def test_the_best_breaks_no_constraint(invoke: Invoke) -> None:
