@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import socket
-from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
@@ -15,6 +14,7 @@ import urllib3
 from docker.errors import APIError, DockerException, ImageNotFound, NotFound
 from docker.utils import kwargs_from_env, parse_repository_tag
 
+from optuna_tuner.deployers.bounded_stream import bounded
 from optuna_tuner.deployers.docker_pull import lines_of
 from optuna_tuner.errors import DeployerError
 from optuna_tuner.values import Cause, Diagnosis, Json
@@ -109,7 +109,7 @@ class Daemon:
         """What it wrote: all of it, or the beginning and the end. Nothing when it is not there."""
         try:
             parts = self._client.logs(container, stdout=True, stderr=True, stream=True, follow=False)
-            return _bounded(parts, most_bytes)
+            return bounded(parts, most_bytes)
         except NotFound:
             return b""
 
@@ -167,21 +167,6 @@ def _knock(address: str) -> None:
     if address.startswith("unix://"):
         with socket.socket(socket.AF_UNIX) as probe:
             probe.connect(address.removeprefix("unix://"))
-
-
-def _bounded(parts: Iterator[bytes], most_bytes: int) -> bytes:
-    head, tail, kept, left_out = bytearray(), deque[bytes](), 0, False
-    for part in parts:
-        if len(head) < most_bytes // 5:
-            head += part
-            continue
-        tail.append(part)
-        kept += len(part)
-        while kept > most_bytes:
-            kept -= len(tail.popleft())
-            left_out = True
-    gap = b"\n[... the middle of this log was not kept ...]\n" if left_out else b""
-    return bytes(head) + gap + b"".join(tail)
 
 
 def _refusal(error: APIError) -> DeployerError:

@@ -2,27 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 
-from optuna_tuner.deployers.docker_options import path_problem
+from optuna_tuner.deployers.container_words import image_problem, path_problem
 from optuna_tuner.values import Json
-
-# The grammar of Docker's references, or the id of an image.
-_IMAGE = re.compile(
-    r"(?:[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?(?::\d+)?/)?"
-    r"[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*(?:/[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*)*"
-    r"(?::[A-Za-z0-9_][A-Za-z0-9_.-]{0,127})?(?:@sha256:[0-9a-f]{64})?|sha256:[0-9a-f]{64}"
-)
-
-
-def image_problem(image: object) -> str | None:
-    """Why this names no image; None for one that may be there."""
-    if not image:
-        return "the deployer docker starts servers from an image: say which, such as image: vllm/vllm-openai:v0.33.0"
-    if not isinstance(image, str) or not _IMAGE.fullmatch(image):
-        return f'"{image}" is no name of an image; it is written like registry:5000/name:tag'
-    return None
 
 
 def model_problem(path: str) -> str | None:
@@ -36,7 +19,7 @@ def model_problem(path: str) -> str | None:
 def misfits(study: Mapping[str, Json]) -> Iterator[tuple[tuple[str | int, ...], str]]:
     """All of it in one study file; what is missing or of another type is left to others."""
     engine, model = _mapping(study.get("engine")), _mapping(study.get("model"))
-    image = image_problem(engine.get("image"))
+    image = image_problem(engine.get("image"), "docker")
     if engine and image:
         yield ("engine", "image") if "image" in engine else ("engine",), image
     for key in ("path", "tokenizer"):

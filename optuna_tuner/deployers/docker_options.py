@@ -9,11 +9,12 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator
 
+from optuna_tuner.deployers.container_words import checked, inside_problem, path_problem
+
 STRICT = ConfigDict(frozen=True, extra="forbid")
 _UNITS = {"k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
 _SIZE = re.compile(r"([1-9]\d{0,14})([kmgt])")
 _ADDRESS = re.compile(r"(?:unix:///|tcp://|ssh://)[^\s]+")
-_KERNEL = ("/proc", "/sys", "/dev")
 
 
 def size(text: str) -> int:
@@ -30,17 +31,11 @@ def _a_size(text: str) -> str:
 
 
 def _a_path(text: str) -> str:
-    problem = path_problem(text)
-    if problem:
-        raise ValueError(problem)
-    return text
+    return checked(path_problem(text), text)
 
 
 def _inside(text: str) -> str:
-    _a_path(text)
-    if any(text == root or text.startswith(f"{root}/") for root in _KERNEL):
-        raise ValueError(f'"{text}" belongs to the container\'s kernel interfaces; choose another path')
-    return text
+    return checked(inside_problem(text), text)
 
 
 def _a_source(text: str) -> str:
@@ -51,17 +46,6 @@ def _a_source(text: str) -> str:
     elif not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", text):
         raise ValueError(f'must be an absolute path or the name of a volume, not "{text}"')
     return text
-
-
-def path_problem(text: str) -> str | None:
-    """Why this is no absolute path without detours; None for one."""
-    if not text.startswith("/"):
-        return f'must be an absolute path, not "{text}"'
-    if text == "/" or any(part in {"", ".", ".."} for part in text[1:].split("/")):
-        return f'must be a path without "..", "." and empty parts, not "{text}"'
-    if not text.isprintable():
-        return "must not hold control characters"
-    return None
 
 
 Size = Annotated[str, AfterValidator(_a_size)]

@@ -8,7 +8,8 @@ from collections.abc import Iterator, Mapping
 
 from pydantic import BaseModel, JsonValue, ValidationError
 
-from optuna_tuner.deployers.docker_misfits import image_problem, model_problem
+from optuna_tuner.deployers.container_words import image_problem
+from optuna_tuner.deployers.docker_misfits import model_problem
 from optuna_tuner.deployers.docker_options import STRICT, DockerOptions, size
 from optuna_tuner.errors import DeployerError
 from optuna_tuner.values import Json, Launch, Request, Slot
@@ -64,7 +65,7 @@ def body_of(launch: Launch, labels: Mapping[str, str], slot: Slot, options: Dock
 
 def _refuse(launch: Launch, slot: Slot, options: DockerOptions) -> None:
     paths = map(model_problem, (launch.model.path, launch.model.tokenizer))
-    problem = next(filter(None, (image_problem(launch.image), *paths)), None)
+    problem = next(filter(None, (image_problem(launch.image, "docker"), *paths)), None)
     if problem:
         raise DeployerError(problem)
     for name in (*launch.env, *launch.secrets):

@@ -11,16 +11,18 @@ from pydantic import BaseModel
 
 from optuna_tuner.clock import Deadline, poll
 from optuna_tuner.contracts import Deployer
-from optuna_tuner.deployers.slurm_cluster import Cluster, Seldom, Ticket
+from optuna_tuner.deployers.seldom import Seldom
+from optuna_tuner.deployers.slurm_cluster import Cluster, Ticket
 from optuna_tuner.deployers.slurm_jobs import Job
 from optuna_tuner.deployers.slurm_misfits import misfits
 from optuna_tuner.deployers.slurm_options import SlurmOptions
 from optuna_tuner.deployers.slurm_request import body_of, read_body
 from optuna_tuner.deployers.slurm_script import SAYS, Served, said_by_server, served
-from optuna_tuner.deployers.slurm_tunnel import Tunnel
+from optuna_tuner.deployers.tunnel import Tunnel
 from optuna_tuner.errors import DeployerError, EnvironmentFaultError
 from optuna_tuner.values import Endpoint, Handle, Json, Launch, Request, Slot, State, Status
 
+_TUNNEL_ENV = ("SSH_*", "KRB5*")
 _KILL_S = 90.0  # Slurm itself gives a killed process UnkillableStepTimeout, 60 s by default
 
 
@@ -41,7 +43,7 @@ class Slurm(Deployer):
         self._jobs: Seldom[Job | None] = Seldom(self._options.poll_s)
         self._logs: Seldom[str] = Seldom(self._options.poll_s / 2)
         self._served: dict[str, Served] = {}
-        self._tunnel = Tunnel(self._options.tunnel) if self._options.tunnel else None
+        self._tunnel = Tunnel(self._options.tunnel, _TUNNEL_ENV) if self._options.tunnel else None
 
     @property
     def gpus(self) -> int:
@@ -105,7 +107,7 @@ class Slurm(Deployer):
         if place is None:
             return None
         if self._tunnel:
-            return self._tunnel.endpoint(handle, place)
+            return self._tunnel.endpoint(handle, {"{node}": place.node, "{node_port}": str(place.port)})
         host = self._options.address.replace("{node}", place.node)
         return Endpoint(url=f"http://{host}:{place.port}", model=str(handle.ref["model"]))
 

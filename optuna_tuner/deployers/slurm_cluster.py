@@ -8,13 +8,10 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from threading import Lock
-from typing import Generic, TypeVar
 
-from optuna_tuner.clock import now
 from optuna_tuner.deployers.slurm_jobs import Job, job_of, job_of_accounting
 from optuna_tuner.deployers.slurm_options import SlurmOptions
 from optuna_tuner.deployers.slurm_request import JobRequest, command, labels_of, over_ssh, secrets_of
@@ -22,7 +19,6 @@ from optuna_tuner.deployers.slurm_script import LOG, TICKET
 from optuna_tuner.errors import DeployerError
 
 _COMMAND_S = 60.0
-_OUTAGE_S = 300.0  # a controller that is restarted comes back within minutes, and its jobs run on meanwhile
 _GONE = "Invalid job id"
 _MIB = 1 << 20
 # Fixed scripts for a plain shell, which takes what is asked of it as arguments.
@@ -34,8 +30,6 @@ head -c "$3" -- "$2"; tail -c "+$(($3 + 1))" -- "$2" | tail -c "$4"
 """
 _REMOVE = 'cd -- "$1" 2>/dev/null || exit 0; rm -f -- "$2" "$3"'
 
-Found = TypeVar("Found")
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ticket:
@@ -44,37 +38,6 @@ class Ticket:
     name: str
     model: str
     labels: Mapping[str, str]
-
-
-@dataclass(slots=True)
-class Seldom(Generic[Found]):
-    """Remembers an answer for `every_s` seconds, so that nobody is asked more often. For several threads."""
-
-    every_s: float
-    _lock: Lock = field(default_factory=Lock)
-    _asked_at: dict[str, float] = field(default_factory=dict)
-    _answers: dict[str, tuple[float, Found]] = field(default_factory=dict)
-
-    def get(self, key: str, ask: Callable[[], Found]) -> Found:
-        """The answer, at most so old; the last one stands for `_OUTAGE_S` while nobody answers."""
-        with self._lock:
-            known = self._answers.get(key)
-            if known and now() - self._asked_at[key] < self.every_s:
-                return known[1]
-            self._asked_at[key] = now()
-            try:
-                answer = ask()
-            except DeployerError:
-                if known and now() - known[0] < _OUTAGE_S:
-                    return known[1]
-                raise
-            self._answers[key] = now(), answer
-            return answer
-
-    def forget(self, key: str) -> None:
-        """Ask anew next time."""
-        with self._lock:
-            self._answers.pop(key, None)
 
 
 class Cluster:

@@ -2,8 +2,8 @@
 
 import pytest
 
-from optuna_tuner.deployers import slurm_cluster
-from optuna_tuner.deployers.slurm_cluster import Seldom
+from optuna_tuner.deployers import seldom as seldom_module
+from optuna_tuner.deployers.seldom import Seldom
 from optuna_tuner.errors import DeployerError
 
 
@@ -33,7 +33,7 @@ class Controller:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
-    monkeypatch.setattr(slurm_cluster, "now", clock.now)
+    monkeypatch.setattr(seldom_module, "now", clock.now)
     return clock
 
 
