@@ -144,6 +144,11 @@ class Deployer(Plugin):
         return 0
 
     @property
+    def remark(self) -> str:
+        """What people must know of figures that are taken through it, in one line; empty for nothing."""
+        return ""
+
+    @property
     def lag_s(self) -> float:
         """Seconds for which `state` may still call a server running after its machine has gone."""
         return 0.0

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from optuna_tuner.benchmarks import genai_bench_env
 from optuna_tuner.deployers.docker import found_daemon
+from optuna_tuner.deployers.kubernetes import found_cluster
 from optuna_tuner.deployers.slurm_cluster import Cluster
 from optuna_tuner.deployers.slurm_options import SlurmOptions
 from optuna_tuner.errors import DeployerError, StoreError, TunerError
@@ -39,6 +40,7 @@ def checks(storage: str) -> tuple[Check, ...]:
         _slots(),
         _quarantine(),
         _slurm(),
+        _kubernetes(),
         _extra("embedded server", "xllamacpp", "embedded"),
         _genai_bench(),
         _docker(),
@@ -100,6 +102,16 @@ def _slurm() -> Check:
         return Check(name="Slurm", ok=True, found=Cluster(SlurmOptions()).answers())
     except DeployerError as error:
         return Check(name="Slurm", ok=False, found=str(error).rpartition("scontrol: ")[2], how_to_get=how)
+
+
+def _kubernetes() -> Check:
+    """The cluster that a study means which names none."""
+    try:
+        found = found_cluster()
+    except DeployerError as error:
+        how = "pip install 'optuna-tuner[kubernetes]', and let KUBECONFIG or the study name a cluster"
+        return Check(name="Kubernetes", ok=False, found=str(error), how_to_get=how)
+    return Check(name="Kubernetes", ok=True, found=found)
 
 
 def _extra(name: str, module: str, extra: str) -> Check:

@@ -1,1 +1,1 @@
-pytest_plugins = ["catalogues", "databases", "dockers", "runs", "slurm_cluster", "stores"]
+pytest_plugins = ["catalogues", "clusters", "databases", "dockers", "runs", "slurm_cluster", "stores"]

@@ -28,7 +28,7 @@ class Plan:
 
     spec: StudySpec
     launches: tuple[Request, ...]  # the baseline, if there is one, what is tried first, then sampled examples
-    remarks: tuple[tuple[str, ...], ...]  # of each launch: what the engine is known to rewrite or to warn of
+    remarks: tuple[tuple[str, ...], ...]  # of each launch: what is known of it beforehand
     space_size: float  # configurations; conditions and rules make it smaller; infinite with a continuous parameter
     left_out: int  # configurations of a grid that are known not to run, as far as the budget reaches
     trials: int
@@ -74,7 +74,7 @@ def plan(
         at_most_s=(trials + extra.most) * run_s,
         estimate_s=estimate_s,
         slots=tuple(slots),
-        remarks=tuple(parts.engine.remarks(model, params, slots[0]) for params in chosen),
+        remarks=tuple(parts.remarks(model, params, slots[0]) for params in chosen),
         warm_start=tuple(map(str, older.taken)),
         warnings=(*_warnings(spec, parts), *refusal_warnings(spec, objection), *older.remarks),
         notice=spec.notice,

@@ -9,7 +9,7 @@ from optuna_tuner.contracts import Benchmark, Deployer, Engine, Kinds
 from optuna_tuner.plugins import make
 from optuna_tuner.spec.study import Part, StudySpec
 from optuna_tuner.store.store import Store
-from optuna_tuner.values import Model, Slot
+from optuna_tuner.values import Model, Params, Slot
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,6 +19,10 @@ class Parts:
     engine: Engine
     deployer: Deployer
     benchmark: Benchmark
+
+    def remarks(self, model: Model, params: Params, slot: Slot) -> tuple[str, ...]:
+        """What is known beforehand of a configuration and of figures of it, a line each, for people."""
+        return (*self.engine.remarks(model, params, slot), *filter(None, (self.deployer.remark,)))
 
 
 def assemble(spec: StudySpec, kinds: Kinds) -> Parts:

@@ -72,7 +72,7 @@ def describe(setting: Setting, journal: Journal) -> None:
     engine, asked = setting.parts.engine, (setting.model, journal.params, setting.slot)
     identity = engine.identity(*asked)
     journal.identity = {name: value if _is_storable(value) else str(value) for name, value in identity.items()}
-    journal.remarks = engine.remarks(*asked)
+    journal.remarks = setting.parts.remarks(*asked)
 
 
 def reject_known_bad(setting: Setting, params: Params) -> None:

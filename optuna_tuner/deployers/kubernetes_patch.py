@@ -1,0 +1,146 @@
+"""A strategic merge patch, applied here, so that what is printed is what will be sent.
+
+Lists of a pod are merged by the keys that Kubernetes itself merges them by, all others are replaced, and null takes a
+field away (https://kubernetes.io/docs/reference/kubernetes-api/, "patch strategy").
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+
+from optuna_tuner.values import Json
+
+CONTAINER = "server"
+OURS = "optuna-tuner/"  # before the names of our labels and annotations
+_KEYS = {
+    "containers": "name",
+    "initContainers": "name",
+    "env": "name",
+    "volumes": "name",
+    "imagePullSecrets": "name",
+    "resourceClaims": "name",
+    "volumeMounts": "mountPath",
+    "volumeDevices": "devicePath",
+    "ports": "containerPort",
+    "hostAliases": "ip",
+    "topologySpreadConstraints": "topologyKey",
+}
+_HOW = "$patch"
+_ALL_NEW: Mapping[str, Json] = {_HOW: "replace"}
+_POD = "spec.template.spec"
+_SERVER = f"{_POD}.containers.{CONTAINER}"
+# What a server is found, ended and believed by, and the option that says it, where there is one.
+_STANDS_ON: Mapping[str, str] = {
+    **dict.fromkeys(("apiVersion", "kind", "status"), ""),
+    **dict.fromkeys((f"metadata.{each}" for each in ("name", "generateName", "ownerReferences", "finalizers")), ""),
+    "metadata.namespace": "namespace",
+    "metadata.labels.kept": "",
+    **dict.fromkeys((f"spec.{each}" for each in ("backoffLimit", "parallelism", "completions", "completionMode")), ""),
+    **dict.fromkeys((f"spec.{each}" for each in ("suspend", "selector", "manualSelector", "managedBy")), ""),
+    **dict.fromkeys((f"spec.{each}" for each in ("podFailurePolicy", "podReplacementPolicy", "successPolicy")), ""),
+    "spec.activeDeadlineSeconds": "max_life_s",
+    "spec.ttlSecondsAfterFinished": "keep_s",
+    "spec.template.metadata.labels.kept": "",
+    f"{_POD}.activeDeadlineSeconds": "max_life_s",
+    f"{_POD}.restartPolicy": "",
+    **dict.fromkeys(
+        (f"{_SERVER}.{each}" for each in ("name", "image", "command", "args", "ports", "startupProbe")), ""
+    ),
+}
+_LABELLED: dict[str, Json] = {"labels": {"kept": "yes"}}
+_CONTAINER: dict[str, Json] = {
+    "name": CONTAINER,
+    "image": "image",
+    "command": ["command"],
+    "ports": [{"containerPort": 1}],
+    "startupProbe": {"httpGet": {}},
+}
+_SAMPLE: Mapping[str, Json] = {
+    "apiVersion": "batch/v1",
+    "kind": "Job",
+    "metadata": {"name": "name", "namespace": "namespace", **_LABELLED},
+    "spec": {
+        "backoffLimit": -1,
+        "activeDeadlineSeconds": -1,
+        "ttlSecondsAfterFinished": -1,
+        "template": {
+            "metadata": _LABELLED,
+            "spec": {
+                "restartPolicy": "Never",
+                "containers": [_CONTAINER],
+            },
+        },
+    },
+}
+
+
+def merged(base: Mapping[str, Json], patch: Mapping[str, Json]) -> dict[str, Json]:
+    """The base with the patch. Neither is changed."""
+    result = dict(base)
+    for name, change in patch.items():
+        if name == _HOW:
+            continue
+        old = result.get(name)
+        if change is None or (isinstance(change, dict) and change.get(_HOW) == "delete"):
+            result.pop(name, None)
+        elif isinstance(change, dict):
+            kept = old if isinstance(old, dict) and change.get(_HOW) != "replace" else {}
+            result[name] = merged(kept, change)
+        elif isinstance(change, list) and name in _KEYS:
+            result[name] = _merged_list(old if isinstance(old, list) else [], change, _KEYS[name])
+        else:
+            result[name] = change
+    return result
+
+
+def _merged_list(old: Sequence[Json], change: Sequence[Json], key: str) -> list[Json]:
+    """By this key; a patch that has elements without it replaces the list."""
+    named = [each for each in change if isinstance(each, dict) and (key in each or each == _ALL_NEW)]
+    if len(named) < len(change):
+        return list(change)
+    result = {} if _ALL_NEW in named else {_name(each, key): each for each in old}
+    for each in (each for each in named if each != _ALL_NEW):
+        name = _name(each, key)
+        before = result.pop(name, None) if each.get(_HOW) in {"delete", "replace"} else result.get(name)
+        if each.get(_HOW) != "delete":
+            keeps = isinstance(before, dict) and each.get(_HOW) != "replace"
+            result[name] = merged(before if keeps and isinstance(before, dict) else {}, each)
+    return list(result.values())
+
+
+def _name(element: Json, key: str) -> str:
+    return json.dumps(element.get(key) if isinstance(element, dict) else element)
+
+
+def patch_problem(patch: Mapping[str, Json]) -> str | None:
+    """Why this patch may not be applied to a Job of ours; None for a good one."""
+    for name, value in _fields(dict(patch)):
+        if name.startswith("$") and (name, value) not in {(_HOW, "delete"), (_HOW, "replace")}:
+            said = ": ".join(filter(None, (name, str(value))))
+            return f"{said} is not known here: only $patch: delete and $patch: replace are"
+        if name.startswith(OURS):
+            return f"{name} is the tuner's own"
+    patched = merged(_SAMPLE, patch)
+    for place, option in _STANDS_ON.items():
+        if _at(patched, place) != _at(dict(_SAMPLE), place):
+            return f"{place} may not be patched: " + (f"deployer.{option} says it" if option else "the tuner needs it")
+    return None
+
+
+def _fields(value: Json) -> Iterator[tuple[str, Json]]:
+    for name, each in value.items() if isinstance(value, dict) else ():
+        yield name, each if not isinstance(each, (dict, list)) else ""
+        yield from _fields(each)
+    for each in value if isinstance(value, list) else ():
+        yield from _fields(each)
+
+
+def _at(value: Json, place: str) -> Json:
+    """What stands at a path; an element of a list is found by its name."""
+    for part in place.split("."):
+        if isinstance(value, list):
+            value = next((each for each in value if isinstance(each, dict) and each.get("name") == part), None)
+        else:
+            value = value.get(part) if isinstance(value, dict) else None
+    return value

@@ -1,0 +1,203 @@
+"""The node of a fake cluster: it runs a pod's command as a process of this host, if it knows the image.
+
+A pod has an address of its own on loopback, which takes the place of 0.0.0.0 in its command.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from base64 import b64decode
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from itertools import count
+from pathlib import Path
+from urllib.error import URLError
+from urllib.request import urlopen
+
+from optuna_tuner.clock import now as seconds
+from optuna_tuner.testing.fake_objects import Object, Objects, now, part, parts
+from optuna_tuner.values import Json
+
+_CONTAINER = "optuna_tuner.testing.fake_container"
+_PROBE_S = 0.5
+
+
+@dataclass(slots=True)
+class Process:
+    """One container that was started."""
+
+    shim: subprocess.Popen[bytes]
+    log: Path
+    out_of_memory: bool = False
+    told_at: float | None = None
+    tried_at: float = field(default_factory=seconds)
+
+
+@dataclass(slots=True)
+class Kubelet:
+    """One node. `images` are those that it has; `up` is False once it is lost."""
+
+    objects: Objects
+    folder: Path
+    images: set[str]
+    up: bool = True
+    running: dict[str, Process] = field(default_factory=dict)  # by the pod's uid
+    _addresses: count[int] = field(default_factory=lambda: count(2))
+
+    def tend(self, pod: Object) -> bool:
+        """Bring a pod a step on; returns whether it is gone for good."""
+        if not self.up:
+            return False
+        process = self.running.get(uid(pod))
+        leaves = part(pod, "metadata").get("deletionGracePeriodSeconds")
+        if process is None:
+            if isinstance(leaves, int):
+                return True
+            if part(pod, "status")["phase"] == "Pending":
+                self._begin(pod)
+            return False
+        if isinstance(leaves, int):
+            _end(process, leaves)
+        code = process.shim.poll()
+        if code is not None:
+            _ended(pod, {"exitCode": code if code >= 0 else 128 - code, "reason": _reason(process, code)})
+            return isinstance(leaves, int)
+        self._probe(pod, process)
+        return False
+
+    def log(self, pod: Object) -> bytes:
+        """What its container wrote."""
+        path = self.folder / uid(pod)
+        return path.read_bytes() if path.exists() else b""
+
+    def close(self) -> None:
+        """End all that runs."""
+        for each in self.running.values():
+            each.shim.send_signal(signal.SIGUSR1)
+        for each in self.running.values():
+            each.shim.wait()
+
+    def _begin(self, pod: Object) -> None:
+        [container] = parts(part(pod, "spec"), "containers")
+        image = str(container["image"])
+        if image not in self.images:
+            was = part(part(_status(pod), "state"), "waiting").get("reason")
+            message = f'Back-off pulling image "{image}": ErrImagePull: {image}: not found'
+            self.objects.tell(pod, "Failed", f'Failed to pull image "{image}": not found')
+            _wait(pod, "ImagePullBackOff" if was == "ErrImagePull" else "ErrImagePull", message)
+            return
+        env, missing = self._environment(pod, container)
+        if missing:
+            _wait(pod, "CreateContainerConfigError", missing)
+            return
+        address = f"127.77.{(number := next(self._addresses)) >> 8 & 255}.{number & 255}"
+        command = [str(word).replace("0.0.0.0", address) for word in self._command(container)]  # noqa: S104  compared
+        if shutil.which(command[0]) is None:
+            reason = f'exec: "{command[0]}": executable file not found in $PATH'
+            _ended(pod, {"exitCode": 128, "reason": "StartError", "message": reason})
+            return
+        self._run(pod, command, env, address)
+
+    def _run(self, pod: Object, command: list[str], env: Mapping[str, str], address: str) -> None:
+        log = self.folder / uid(pod)
+        with log.open("wb") as output:
+            shim = subprocess.Popen(  # noqa: S603  ours
+                [sys.executable, "-m", _CONTAINER, *command], stdout=output, stderr=output, env=env, cwd="/"
+            )
+        self.running[uid(pod)] = Process(shim=shim, log=log)
+        part(pod, "status").update({"phase": "Running", "podIP": address})
+        _status(pod).update({"state": {"running": {"startedAt": now()}}, "ready": False, "started": False})
+        _condition(pod, "Ready", "False", "ContainersNotReady")
+
+    def _environment(self, pod: Object, container: Object) -> tuple[Mapping[str, str], str]:
+        """Its variables; and what is missing for them."""
+        env = {"PATH": os.environ["PATH"]}
+        for each in parts(container, "env"):
+            source = part(part(dict(each), "valueFrom"), "secretKeyRef")
+            if not source:
+                env[str(each["name"])] = str(each["value"]).replace("$$(", "$(")
+                continue
+            place = ("secrets", str(part(pod, "metadata")["namespace"]), str(source["name"]))
+            if place not in self.objects.held:
+                return {}, f'secret "{source["name"]}" not found'
+            value = part(self.objects.held[place], "data")[str(source["key"])]
+            env[str(each["name"])] = b64decode(str(value)).decode()
+        return env, ""
+
+    def _command(self, container: Object) -> list[Json]:
+        words = container.get("command")
+        return [str(word).replace("$$(", "$(") for word in words] if isinstance(words, list) else []
+
+    def _probe(self, pod: Object, process: Process) -> None:
+        """Once it has answered it is never asked again, as with a real startup probe."""
+        [container] = parts(part(pod, "spec"), "containers")
+        asked = part(part(container, "startupProbe"), "httpGet")
+        if _status(pod)["started"] or seconds() - process.tried_at < _PROBE_S:
+            return
+        process.tried_at = seconds()
+        try:
+            urlopen(f"http://{part(pod, 'status')['podIP']}:{asked['port']}{asked['path']}", timeout=_PROBE_S).close()
+        except (URLError, OSError):
+            return
+        _status(pod).update({"ready": True, "started": True})
+        _condition(pod, "Ready", "True", "")
+
+
+def uid(thing: Object) -> str:
+    """What an object is known by, whatever its name."""
+    return str(part(thing, "metadata")["uid"])
+
+
+def is_ready(pod: Object) -> bool:
+    """Whether its Service leads to it."""
+    known = parts(part(pod, "status"), "conditions")
+    return any((each["type"], each["status"]) == ("Ready", "True") for each in known)
+
+
+def _end(process: Process, grace_s: int) -> None:
+    if process.told_at is None:
+        process.told_at = seconds()
+        process.shim.send_signal(signal.SIGTERM)
+    elif seconds() - process.told_at > grace_s:
+        process.shim.send_signal(signal.SIGUSR1)
+
+
+def _reason(process: Process, code: int) -> str:
+    if process.out_of_memory:
+        return "OOMKilled"
+    return "Error" if code else "Completed"
+
+
+def _ended(pod: Object, how: Mapping[str, Json]) -> None:
+    _status(pod).update({"state": {"terminated": dict(how)}, "ready": False})
+    part(pod, "status").setdefault("reason", None)
+    part(pod, "status")["phase"] = "Failed" if how["exitCode"] else "Succeeded"
+    _condition(pod, "Ready", "False", "PodFailed")
+
+
+def _wait(pod: Object, reason: str, message: str) -> None:
+    _status(pod)["state"] = {"waiting": {"reason": reason, "message": message}}
+
+
+def _status(pod: Object) -> Object:
+    """Of its one container."""
+    status = part(pod, "status")
+    [container] = parts(part(pod, "spec"), "containers")
+    if not status.get("containerStatuses"):
+        status["containerStatuses"] = [{"name": container["name"], "ready": False, "started": False, "state": {}}]
+    return parts(status, "containerStatuses")[0]
+
+
+def _condition(pod: Object, kind: str, status: str, reason: str, message: str = "") -> None:
+    set_condition(pod, {"type": kind, "status": status, "reason": reason, "message": message})
+
+
+def set_condition(thing: Object, condition: Mapping[str, Json]) -> None:
+    """Of a pod or a Job."""
+    status = part(thing, "status")
+    others = [each for each in parts(status, "conditions") if each["type"] != condition["type"]]
+    status["conditions"] = [*others, dict(condition)]

@@ -1,0 +1,76 @@
+"""A Kubernetes cluster for tests: the fake one of the test kit, or a real one that the environment names.
+
+`OPTUNA_TUNER_TEST_KUBECONFIG` is its kubeconfig, whose context's namespace `default` may be used;
+`OPTUNA_TUNER_TEST_KUBERNETES_IMAGE` an image with Python 3.11 or newer, by default Docker's own.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from pydantic import JsonValue
+
+from optuna_tuner.clock import Deadline, poll
+from optuna_tuner.testing.fake_cluster import FakeCluster
+from optuna_tuner.testing.fake_objects import part
+
+if TYPE_CHECKING:
+    from optuna_tuner.deployers.kubernetes_api import Api
+
+REAL = os.environ.get("OPTUNA_TUNER_TEST_KUBECONFIG")
+IMAGE = os.environ.get("OPTUNA_TUNER_TEST_KUBERNETES_IMAGE", "python:3.11-slim")
+PYTHON = "python3" if REAL else sys.executable
+COLLECTED_S = 10.0  # what a Job owned goes a moment after it
+
+
+class Cluster:
+    """Any cluster, looked at with a client of its own."""
+
+    def __init__(self, kubeconfig: Path) -> None:
+        pytest.importorskip("kubernetes", reason="the extra kubernetes is not installed")
+        api = import_module("optuna_tuner.deployers.kubernetes_api")
+        self.kubeconfig = kubeconfig
+        self._api: Api = api.Api(api.connect(str(kubeconfig), None))
+
+    @property
+    def options(self) -> Mapping[str, JsonValue]:
+        return {"kubeconfig": str(self.kubeconfig), "poll_s": 0.2, "shm_size": "64Mi", "max_life_s": 600}
+
+    def objects(self, name: str = "") -> Sequence[str]:
+        """All of ours, or of one server, in words."""
+        labels = f"optuna-tuner/name={name}" if name else "optuna-tuner/name"
+        kinds = ("jobs", "pods", "services", "secrets")
+        found = {kind: self._api.list(kind, "default", labels=labels) for kind in kinds}
+        return [f"{kind} {part(each, 'metadata')['name']}" for kind, listed in found.items() for each in listed]
+
+    def remains(self, name: str) -> Sequence[str]:
+        """What is left of a server, after what it owned had time to go."""
+        objects = self.objects(name)
+        if any(word.startswith(("jobs", "pods")) for word in objects):
+            return objects
+        poll(lambda: None if self.objects(name) else True, Deadline.after(COLLECTED_S))
+        return self.objects(name)
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[Cluster]:
+    if REAL:
+        yield Cluster(Path(REAL))
+        return
+    fake = FakeCluster([IMAGE])
+    yield Cluster(fake.kubeconfig)
+    fake.close()
+
+
+@pytest.fixture
+def fake_cluster() -> Iterator[FakeCluster]:
+    """One of a test's own, which can be told to do wrong."""
+    fake = FakeCluster([IMAGE], gpus=2)
+    yield fake
+    fake.close()

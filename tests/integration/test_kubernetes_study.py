@@ -1,0 +1,108 @@
+"""Whole studies whose servers are Jobs of a cluster: run, wounded, and taken back. The cluster is the fake one."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+from clusters import IMAGE
+from runs import measuring, process, running, say, wait_for, workers
+
+from optuna_tuner import Tuner
+from optuna_tuner.results.trials import TrialState
+from optuna_tuner.testing.fake_cluster import FakeCluster
+from optuna_tuner.values import Cause
+
+FOR_EVER_S = 3600
+QUICK, SLOW = 2, 400
+OURS = ("jobs", "pods", "services", "secrets")
+
+
+@pytest.fixture
+def tuner(fake_cluster: FakeCluster, home: Path) -> Iterator[Tuner]:  # noqa: ARG001  everything lies there
+    """At the end nothing of it may be left: no object, and no port-forward on this machine."""
+    front = Tuner()
+    yield front
+    front.close()
+    wait_for(lambda: not fake_cluster.names(*OURS))
+    wait_for(lambda: not forwards(fake_cluster))
+
+
+def forwards(cluster: FakeCluster) -> list[int]:
+    def is_one(each: psutil.Process) -> bool:
+        try:
+            return f"--kubeconfig={cluster.kubeconfig}" in each.cmdline()
+        except psutil.Error:
+            return False
+
+    return [each.pid for each in psutil.process_iter() if is_one(each)]
+
+
+def file(cluster: FakeCluster, folder: Path, *, requests: int = QUICK, gpus: int = 1, **flags: object) -> Path:
+    document = {
+        "name": "pods",
+        "model": {"name": "tiny"},
+        "engine": {"kind": "fake", "image": IMAGE, "flags": {"ttft_ms": 5, **flags}},
+        "deployer": {"kind": "kubernetes", "kubeconfig": str(cluster.kubeconfig), "gpus": gpus, "poll_s": 0.5},
+        "benchmark": {"kind": "http", "scenario": "D(8,64)", "concurrency": [1], "requests": requests},
+        "space": {"itl_ms": {"type": "float", "low": 4.0, "high": 5.0}},
+        "goals": {"objectives": [{"metric": "output_throughput_tok_s", "direction": "maximize"}]},
+        "budget": {"trials": 2},
+        "limits": {"teardown_s": 5, "startup_s": 300, "warm_up_s": 300, "benchmark_s": 300},
+    }
+    path = folder / "pods.json"
+    path.write_text(json.dumps(document))
+    return path
+
+
+def test_a_study_runs_on_a_cluster_and_says_how_it_was_reached(
+    fake_cluster: FakeCluster, tuner: Tuner, tmp_path: Path
+) -> None:
+    ran = say("run", str(file(fake_cluster, tmp_path)))
+    assert ran.returncode == 0, ran.stderr
+    trials = tuner.trials("pods")
+    assert [trial.state for trial in trials] == [TrialState.FEASIBLE] * 2
+    assert {trial.slot for trial in trials} == {"kubernetes-0"}
+    assert all("measured through a port-forward" in remark for trial in trials for remark in trial.remarks)
+    assert fake_cluster.names(*OURS) == []
+
+
+@pytest.mark.parametrize("phase", ["queue", "start_up", "benchmark"])
+def test_the_job_of_a_killed_worker_is_found_and_ended(
+    fake_cluster: FakeCluster, tuner: Tuner, tmp_path: Path, phase: str
+) -> None:
+    wounds: dict[str, dict[str, int]] = {
+        "queue": {"gpus": 4},
+        "start_up": {"start_s": FOR_EVER_S},
+        "benchmark": {"requests": SLOW},
+    }
+    tuner.create(tuner.validate(file(fake_cluster, tmp_path, **wounds[phase])))
+    with process("run", "pods") as run:
+        wait_for(lambda: fake_cluster.names("jobs") and any(each.phase == phase for each in running(tuner, "pods")))
+        for each in (psutil.Process(run.pid), *workers(run)):
+            each.kill()
+    assert len(fake_cluster.names("jobs")) == 1
+    reaped = say("reap", "pods")
+    assert reaped.returncode == 0, reaped.stderr
+    assert fake_cluster.names(*OURS) == []
+    [trial] = [each for each in tuner.trials("pods") if each.state is TrialState.FAILED]
+    assert trial.cause is Cause.WORKER_LOST
+
+
+def test_a_pod_that_is_taken_away_is_the_machines_fault(
+    fake_cluster: FakeCluster, tuner: Tuner, tmp_path: Path
+) -> None:
+    path = file(fake_cluster, tmp_path, requests=SLOW)
+    tuner.create(tuner.validate(path))
+    with process("run", "pods") as run:
+        wait_for(lambda: measuring(tuner, "pods"))
+        [name] = fake_cluster.names("jobs")
+        fake_cluster.disrupt(name.split()[1], "PreemptionByScheduler", "a better pod came")
+        wait_for(lambda: any(each.state is TrialState.FAILED for each in tuner.trials("pods")))
+        run.terminate()
+        run.wait()
+    [trial] = [each for each in tuner.trials("pods") if each.state is TrialState.FAILED]
+    assert trial.cause is Cause.NODE_LOST
