@@ -35,8 +35,8 @@ class Place(TypedDict):
     "form",
     required=True,
     type=click.Choice([each.value for each in Format]),
-    help="shell and docker are bash scripts, sbatch is one for Slurm, compose is a compose.yaml, vllm-config is for "
-    "vllm serve --config.",
+    help="shell and docker are bash scripts, sbatch is one for Slurm, compose is a compose.yaml, kubernetes is a "
+    "Deployment and a Service, vllm-config is for vllm serve --config.",
 )
 @click.option(
     "--trial", type=click.IntRange(min=0), help="Another one than the best or the confirmed winner; 0 is the default."
@@ -45,7 +45,7 @@ class Place(TypedDict):
 @click.option("--force", is_flag=True, help="Overwrite the file if it is there.")
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on; 0.0.0.0 is all of them.")
 @click.option("--port", default=8000, show_default=True, type=click.IntRange(1, 65535), help="Port to listen on.")
-@click.option("--image", help="Image for docker, compose and sbatch; default: the study's.")
+@click.option("--image", help="Image for docker, compose, kubernetes and sbatch; default: the study's.")
 @pass_session
 def export(session: Session, /, study: str, form: str, file: Path, *, force: bool, **place: Unpack[Place]) -> None:
     """Write what starts the best server in production.

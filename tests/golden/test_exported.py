@@ -20,6 +20,7 @@ ENDINGS = {
     Format.SHELL: "shell.sh",
     Format.DOCKER: "docker.sh",
     Format.COMPOSE: "compose.yaml",
+    Format.KUBERNETES: "kubernetes.yaml",
     Format.SBATCH: "sbatch",
     Format.VLLM_CONFIG: "vllm-config.yaml",
     Format.JSON: "export.json",
@@ -87,8 +88,37 @@ def llama_cpp() -> StudyView:
     )
 
 
-ENGINES = {"vllm": vllm, "sglang": sglang, "llama_cpp": llama_cpp}
-CASES = [(name, form) for name in ENGINES for form in Format if form is not Format.VLLM_CONFIG or name == "vllm"]
+def pods() -> StudyView:
+    """A study that was measured on Kubernetes, under a name that is none there."""
+    return ended_study(
+        {"kind": "vllm", "image": "vllm/vllm-openai:v0.32.0", "secrets": {"HF_TOKEN": {"env": "MY_TOKEN"}}},
+        Params(flags={"tensor_parallel_size": 2}),
+        TWO_GPUS,
+        name="7 Small.Models_" + "x" * 60,
+        deployer={
+            "kind": "kubernetes",
+            "namespace": "bench",
+            "reach": "service",
+            "gpus": 2,
+            "memory": "128Gi",
+            "volumes": [{"claim": "models", "target": "/models"}],
+            "node_selector": {"gpu": "h100"},
+            "labels": {"team": "serving"},
+            "patch": {"spec": {"template": {"spec": {"containers": [{"name": "sidecar", "image": "busybox"}]}}}},
+        },
+    )
+
+
+ENGINES = {"vllm": vllm, "sglang": sglang, "llama_cpp": llama_cpp, "pods": pods}
+
+
+def is_written(engine: str, form: Format) -> bool:
+    if engine == "pods":
+        return form is Format.KUBERNETES
+    return form is not Format.VLLM_CONFIG or engine == "vllm"
+
+
+CASES = [(name, form) for name in ENGINES for form in Format if is_written(name, form)]
 
 
 def path(engine: str, form: Format) -> Path:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+DEFAULT_HOST = "127.0.0.1"
+
 
 class Format(StrEnum):
     """What is written."""
@@ -12,6 +14,7 @@ class Format(StrEnum):
     SHELL = "shell"  # a bash script that becomes the server
     DOCKER = "docker"  # a bash script with one `docker run`
     COMPOSE = "compose"  # a compose.yaml with one service
+    KUBERNETES = "kubernetes"  # manifests: a Deployment and a Service
     SBATCH = "sbatch"  # a bash script that Slurm runs as a job
     VLLM_CONFIG = "vllm-config"  # what `vllm serve --config` reads
     JSON = "json"  # everything as data
@@ -24,5 +27,5 @@ class Export:
     form: Format
     trial: int | None = None
     image: str | None = None
-    host: str = "127.0.0.1"
+    host: str = DEFAULT_HOST
     port: int = 8000

@@ -83,15 +83,20 @@ class Container:
 
 def container(taken: Taken) -> Container:
     """What the deployer `docker` starts. Raises ExportError where the study does not say what a container needs."""
+    demand_image(taken)
+    return Container(body=mapping(taken.body(DEPLOYER, {"max_life_s": None})["container"]))
+
+
+def demand_image(taken: Taken) -> None:
+    """Raise ExportError where the study does not say what a container needs."""
     launch, spec = taken.launch, taken.study.spec
     if launch.image is None:
         raise ExportError(f"the study names no image; say which has {spec.engine.kind}: --image NAME:TAG")
-    if launch.argv[0] == sys.executable and spec.deployer.kind != DEPLOYER:
+    if launch.argv[0] == sys.executable and spec.deployer.kind not in {DEPLOYER, "kubernetes"}:
         raise ExportError(
             f"the server of this study is a program of this machine ({launch.argv[0]}), which no image has; "
             "take --to shell, or tune the image's own: engine: {command: [...]}"
         )
-    return Container(body=mapping(taken.body(DEPLOYER, {"max_life_s": None})["container"]))
 
 
 def mapping(value: Json) -> Mapping[str, Json]:

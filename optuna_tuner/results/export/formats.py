@@ -11,6 +11,7 @@ from optuna_tuner.results.export.choosing import chosen
 from optuna_tuner.results.export.compose import compose
 from optuna_tuner.results.export.docker_run import docker_run
 from optuna_tuner.results.export.document import document
+from optuna_tuner.results.export.kubernetes import kubernetes
 from optuna_tuner.results.export.sbatch import sbatch
 from optuna_tuner.results.export.shell import shell
 from optuna_tuner.results.export.taken import Taken, take
@@ -22,11 +23,12 @@ WRITERS: Mapping[Format, Callable[[Taken], str]] = {
     Format.SHELL: shell,
     Format.DOCKER: docker_run,
     Format.COMPOSE: compose,
+    Format.KUBERNETES: kubernetes,
     Format.SBATCH: sbatch,
     Format.VLLM_CONFIG: vllm_config,
     Format.JSON: document,
 }
-IN_IMAGES = (Format.DOCKER, Format.COMPOSE, Format.SBATCH, Format.JSON)
+IN_IMAGES = (Format.DOCKER, Format.COMPOSE, Format.KUBERNETES, Format.SBATCH, Format.JSON)
 
 
 def exported(study: StudyView, asked: Export, model: Model, kinds: Kinds) -> str:

@@ -62,8 +62,10 @@ class Taken:
         both = [*(fixed.items() if isinstance(fixed, dict) else ()), *own.items()]
         return dict(sorted({self.engine.canonical(name): value for name, value in both}.items()))
 
-    def body(self, kind: str, changes: Mapping[str, JsonValue] | None = None) -> Mapping[str, Json]:
-        """What this deployer would send, with the study's options where the study uses it.
+    def body(
+        self, kind: str, changes: Mapping[str, JsonValue] | None = None, name: str | None = None
+    ) -> Mapping[str, Json]:
+        """What this deployer would send, with the study's options where the study uses it; under our name or this one.
 
         GPUs are kept as a number and cores not at all: those of the trial's machine are nobody else's.
         """
@@ -71,7 +73,7 @@ class Taken:
         options = {**(part.options if part.kind == kind else {}), **(changes or {}), "kind": kind}
         deployer = cast("Deployer", make(self.kinds, "deployers", Part.model_validate(options)))
         try:
-            return deployer.render(self.launch, self.name, {}, replace(self.slot, cores=())).body
+            return deployer.render(self.launch, name or self.name, {}, replace(self.slot, cores=())).body
         except DeployerError as error:
             raise ExportError(str(error)) from error
 
