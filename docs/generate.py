@@ -7,6 +7,7 @@ A test holds that the committed pages equal what this prints, so that they canno
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from inspect import cleandoc
 from pathlib import Path
@@ -529,8 +530,17 @@ def _report() -> Iterator[str]:
     for model in (document.Report, *ours):
         yield f"## {model.__name__}"
         yield first_lines(model)
-        rows = [(f"`{each.name}`", each.type, each.description) for each in options_of(model)]
+        schemas = model.model_json_schema()["properties"]
+        rows = [
+            (f"`{each.name}`", _linked(each.type, schemas[each.name]), each.description) for each in options_of(model)
+        ]
         yield table(("key", "type", "is"), rows)
+
+
+def _linked(type_: str, schema: object) -> str:
+    """A type whose mapping is one of the page's leads there."""
+    found = re.search(r"#/\$defs/(\w+)", json.dumps(schema))
+    return type_.replace("mapping", f"[{found[1]}](#{found[1].lower()})") if found else type_
 
 
 def _is_ours(plugin: Listed) -> bool:

@@ -118,5 +118,6 @@ def _next_steps(view: StudyView) -> str:
     steps = [f"optuna-tuner confirm {name}"] if view.is_unconfirmed else []
     steps += [f"optuna-tuner show {name} {trial.number}"] if trial else []
     steps += [f"optuna-tuner why {name}"] if view.best.trial else []
-    steps += [f"optuna-tuner trials {name}", f"optuna-tuner results {name} --format yaml", "optuna-tuner dashboard"]
+    steps += [f"optuna-tuner trials {name}", f"optuna-tuner report {name} -o report"]
+    steps += [f"optuna-tuner results {name} --format yaml", "optuna-tuner dashboard"]
     return "\nNext:\n" + "\n".join(f"  {step}" for step in steps)

@@ -83,14 +83,19 @@ def efficiency(metrics: Mapping[str, float], gpus: int, price: Price | None) -> 
 
 def pareto(study: StudyView, launches: Launches) -> tuple[ParetoPoint, ...]:
     """Every load of every trial that has both figures; by GPU where all of these trials used some."""
+    by_gpu = launches.by_gpu
     points = [
-        _point(study, trial, level, launches.gpus(trial) if launches.by_gpu else 1)
+        _point(study, trial, level, launches.gpus(trial) if by_gpu else 1)
         for trial in study.trials
         if trial.number is not None and trial.same_as is None
         for level in reported(trial.measurements)
         if _has_both(level)
     ]
-    return tuple(point.model_copy(update={"front": _leads(point, points)}) for point in points)
+    front = _front([(point.tok_s_user, point.tok_s) for point in points if point.keeps_slo])
+    return tuple(
+        point.model_copy(update={"front": point.keeps_slo and (point.tok_s_user, point.tok_s) in front})
+        for point in points
+    )
 
 
 def _has_both(level: Measurement) -> bool:
@@ -110,10 +115,12 @@ def _point(study: StudyView, trial: TrialView, level: Measurement, gpus: int) ->
     )
 
 
-def _leads(point: ParetoPoint, points: Sequence[ParetoPoint]) -> bool:
-    """Whether no other load that keeps the SLO is at least as good in both, and better in one."""
-    mine = (point.tok_s_user, point.tok_s)
-    others = ((each.tok_s_user, each.tok_s) for each in points if each.keeps_slo)
-    return point.keeps_slo and not any(
-        other != mine and all(theirs >= ours for theirs, ours in zip(other, mine, strict=True)) for other in others
-    )
+def _front(figures: Sequence[tuple[float, float]]) -> set[tuple[float, float]]:
+    """Those that no other one equals in both and beats in one; more is better."""
+    front: set[tuple[float, float]] = set()
+    highest = 0.0
+    for speed, throughput in sorted(figures, reverse=True):
+        if throughput > highest:
+            front.add((speed, throughput))
+            highest = throughput
+    return front

@@ -14,7 +14,7 @@ MOST_ISSUES = 4
 MOODS = {"deploy": "good", "keep the default": "good", "nothing to deploy": "bad"}
 ADVICE = {
     "deploy": "the gain holds",
-    "not confirmed": "promising, but one run each",
+    "not confirmed": "a gain of one run each, likely too good",
     "not decided": "the pairs do not tell; measure more of them",
     "keep the default": "nothing better that counts was found",
     "nothing to deploy": "no configuration kept every promise",
