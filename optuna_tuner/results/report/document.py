@@ -233,7 +233,7 @@ class Report(BaseModel):
     pareto_per: Literal["GPU", "server"] = Field(
         description="Whether `pareto` counts throughput by GPU, or by server where no GPU was used."
     )
-    pareto: tuple[ParetoPoint, ...] = Field(description="Every load that was measured, of every trial.")
+    pareto: tuple[ParetoPoint, ...] = Field(description="Every load that was measured, of every trial of the search.")
     importance: tuple[ImportanceRow, ...] = Field(description="By fANOVA; empty where too little is known.")
     failures: tuple[FailureCell, ...] = Field(description="Where in the space trials failed, flag by flag.")
     machine_drift: str = Field(description="How the default changed meanwhile; empty where it was measured once.")

@@ -82,12 +82,12 @@ def efficiency(metrics: Mapping[str, float], gpus: int, price: Price | None) -> 
 
 
 def pareto(study: StudyView, launches: Launches) -> tuple[ParetoPoint, ...]:
-    """Every load of every trial that has both figures; by GPU where all of these trials used some."""
+    """Every load of every trial of the search that has both figures; by GPU where all trials used some."""
     by_gpu = launches.by_gpu
     points = [
         _point(study, trial, level, launches.gpus(trial) if by_gpu else 1)
         for trial in study.trials
-        if trial.number is not None and trial.same_as is None
+        if trial.number is not None and trial.same_as is None and not trial.kind.again
         for level in reported(trial.measurements)
         if _has_both(level)
     ]

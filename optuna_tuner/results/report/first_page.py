@@ -11,6 +11,7 @@ from optuna_tuner.results.wording import interval, measured, number, percent, wo
 
 MOST_FLAGS = 10  # changed ones on the first page
 MOST_ISSUES = 4
+OPEN_END = ("at least ", "no higher load was measured")
 MOODS = {"deploy": "good", "keep the default": "good", "nothing to deploy": "bad"}
 ADVICE = {
     "deploy": "the gain holds",
@@ -56,7 +57,7 @@ def _issues(found: Summary) -> Sequence[str]:
 
 def _tiles(report: Report) -> Iterator[Tile]:
     found = report.summary
-    level = (found.level or "the mean over all loads") + ", in the search's own run" * bool(found.pairs)
+    level = (found.level or "the mean over all loads") + ", one run" * bool(found.pairs)
     for gain in found.gains:
         if gain.share is not None:
             yield Tile(f"gain in {gain.metric}", percent(gain.share), _worth(gain, found.confidence))
@@ -78,13 +79,10 @@ def _worth(gain: GainRow, confidence: float | None) -> str:
 
 
 def _load_tiles(best: Curve) -> Iterator[Tile]:
-    if best.sustained is not None and best.broken_at is not None:
-        yield Tile(
-            "most load within the SLO", number(best.sustained), f"{best.unit}; {number(best.broken_at)} broke it"
-        )
-    elif best.sustained is not None:
-        note = f"{best.unit}; no higher load was measured"
-        yield Tile("most load within the SLO", f"at least {number(best.sustained)}", note)
+    if best.sustained is not None:
+        least, limit = ("", f"{number(best.broken_at)} broke it") if best.broken_at is not None else OPEN_END
+        bend = f"; knee at {number(best.knee)}" if best.knee is not None else ""
+        yield Tile("most load within the SLO", f"{least}{number(best.sustained)}", f"{best.unit}; {limit}{bend}")
     if best.peak is not None and best.peak_load is not None:
         yield Tile("peak throughput", measured(best.peak.name, best.peak.value), f"at {said(best.peak_load, best)}")
 
