@@ -45,7 +45,7 @@ class Why:
             return ""
         count = len(self.worths.flags)
         if len(self.needed) == count:
-            return f"Predicted, not measured: none of the {count} flags can be left out."
+            return "Predicted, not measured: none of its flags can be left out."
         kept = ", ".join(self.needed) or "none"
         return f"Predicted, not measured: {len(self.needed)} of {count} flags keep the gain ({kept}); {self._without}."
 

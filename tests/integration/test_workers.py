@@ -340,17 +340,6 @@ def test_a_grid_ends_when_every_configuration_was_visited(tuner: Tuner) -> None:
     )
 
 
-def test_a_level_search_ends_before_its_budget_says_what_more_could_bring_and_goes_on_when_asked(tuner: Tuner) -> None:
-    ends = study("level", sampler=RANDOM, budget={"trials": 16, "plateau": 0.9})
-    view = tuner.run(ends, workers=2)
-    assert (view.state, view.counts.running) == (StudyState.DONE, 0)
-    assert view.spent == view.budget < 16
-    assert f"after {view.budget} of 16 trials" in (view.ended_because or "")
-    more = study("level", sampler=RANDOM, budget={"trials": view.budget + 1})
-    view = tuner.run(more)
-    assert (view.state, view.ended_because, view.spent) == (StudyState.DONE, None, more.budget.trials)
-
-
 SMALL = {"itl_ms": {"type": "int", "low": 4, "high": 5}, "slots": {"type": "choice", "choices": [0, 2]}}
 
 

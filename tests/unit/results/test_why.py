@@ -32,7 +32,7 @@ def test_the_few_that_are_enough_are_named_and_that_it_is_not_measured() -> None
     ("worths", "text"),
     [
         (None, ""),
-        (Worths(flags=(NEEDED,), loss=LOSS), "Predicted, not measured: none of the 1 flags can be left out."),
+        (Worths(flags=(NEEDED,), loss=LOSS), "Predicted, not measured: none of its flags can be left out."),
         (
             Worths(flags=(SPARE,), loss=replace(LOSS, share=-0.01)),
             "Predicted, not measured: 0 of 1 flags keep the gain (none); the others bring nothing.",
