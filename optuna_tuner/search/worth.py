@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -33,6 +34,16 @@ class Loss:
     error: float
     holds: float
 
+    @property
+    def risk(self) -> float:
+        """The loss to be expected if gains count for nothing: large also where little is known."""
+        if self.error <= 0:
+            return max(0.0, self.share)
+        z = self.share / self.error
+        return self.share * 0.5 * math.erfc(-z / math.sqrt(2)) + self.error * math.exp(-z * z / 2) / math.sqrt(
+            2 * math.pi
+        )
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FlagWorth:
@@ -60,8 +71,8 @@ class Worths:
 def worths(study: Study, problem: Problem, objection: Objection, number: int, margin: float) -> Worths | None:
     """What the flags of the trial of this number are worth.
 
-    The fewest flags are found by leaving out the one that costs least, again and again, as long as all that was left
-    out is believed to cost no more than `margin`, a share. None where too few servers ran, where it is not known where
+    The fewest flags are found by leaving out the one that risks least, again and again, as long as all that was left
+    out risks no more than `margin`, a share. None where too few servers ran, where it is not known where
     in the space the trial lies, or where there are several objectives or no shares of their values.
     """
     trials = study.get_trials(deepcopy=False)
@@ -98,8 +109,8 @@ class _Simpler:
         while len(dropped) < len(flags):
             left = {name: dropped | {name} for name in flags if name not in dropped}
             found = {name: each for name, each in self._losses(left).items() if each.holds >= LIKELY}
-            cheapest = min(found, key=lambda name: found[name].share, default=None)
-            if cheapest is None or found[cheapest].share > margin:
+            cheapest = min(found, key=lambda name: found[name].risk, default=None)
+            if cheapest is None or found[cheapest].risk > margin:
                 break
             dropped, loss = dropped | {cheapest}, found[cheapest]
         made = [self._worth(name, alone.get(name), needed=name not in dropped) for name in flags]

@@ -9,7 +9,7 @@ import pytest
 from hill_study import CORNERS, PROBLEM, Place, hill, history
 
 from optuna_tuner.search.objection import NOTHING_KNOWN, Objection
-from optuna_tuner.search.worth import Worths, worths
+from optuna_tuner.search.worth import Loss, Worths, worths
 from optuna_tuner.values import Params
 
 INSIDE: list[Place] = [(12, 3), (12, 12), (6, 12), (3, 8), (15, 15), (8, 3), (12, 17)]
@@ -42,6 +42,14 @@ def test_a_flag_without_effect_is_not_needed_and_costs_nothing() -> None:
     assert a.share > 0.3
     assert abs(b.share) < 0.01
     assert (made.loss, made.flags[0].default, made.flags[0].value) == (b, 0, 12)
+
+
+def test_what_is_little_known_is_a_risk_also_where_no_loss_is_expected() -> None:
+    assert Loss(share=0.01, error=0.0, holds=1.0).risk == 0.01
+    assert Loss(share=-0.2, error=0.001, holds=1.0).risk < 1e-6
+    assert Loss(share=0.0, error=0.5, holds=1.0).risk == pytest.approx(
+        0.2, abs=0.001
+    )  # half of a normal's mean deviation
 
 
 def test_where_less_is_better_losses_are_losses_too() -> None:
