@@ -61,3 +61,8 @@ def poll(look: Callable[[], Found | None], deadline: Deadline, every_s: float = 
 def now() -> float:
     """Seconds on the monotonic clock; only differences mean anything."""
     return time.monotonic()
+
+
+def epoch() -> float:
+    """Seconds since 1970 (UTC) by the wall clock, which may be set at any moment: for people, never for durations."""
+    return time.time()

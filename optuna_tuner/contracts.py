@@ -196,6 +196,7 @@ class Target:
     slo: RequestSlo
     success_rate: float  # share of requests that must complete, 0 to 1
     slot: Slot
+    service_type: str = ""  # the kind of the engine, as the lines of single requests name it
 
 
 class Benchmark(Plugin):

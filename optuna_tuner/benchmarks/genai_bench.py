@@ -6,7 +6,7 @@ import json
 import math
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -26,6 +26,7 @@ from optuna_tuner.benchmarks import (
 )
 from optuna_tuner.benchmarks.client_process import Client, ending, fresh_folder, started
 from optuna_tuner.benchmarks.genai_bench_report import LevelReport, duration_s, spans
+from optuna_tuner.benchmarks.genai_bench_requests import keep_requests
 from optuna_tuner.benchmarks.http import Http, HttpOptions
 from optuna_tuner.clock import Deadline, now, poll
 from optuna_tuner.contracts import Benchmark, Target
@@ -206,7 +207,10 @@ class _Run:
     def measure(self, load: Load, number: int, client: Client, deadline: Deadline) -> Measurement:
         """One level, the so-manyth of this run, as soon as its report is there, and only if it can be true."""
         path, report = self.wait_for(load, client, deadline)
-        metrics = self.metrics(report, number)
+        levels = spans(self._log())
+        times = levels[number] if number < len(levels) else []
+        keep_requests(self._target, load, report, times, self.folder, number + 1)
+        metrics = self.metrics(report, times)
         gate.check_metrics(metrics, DECLARED, load.value)
         return Measurement(load=load, metrics=metrics, report=str(path.relative_to(self._target.folder)))
 
@@ -233,8 +237,8 @@ class _Run:
             raise BenchmarkError(f"genai-bench wrote {len(found)} reports of {load}: which one is true is not known")
         return found[0] if found else None
 
-    def metrics(self, report: LevelReport, number: int) -> dict[str, float]:
-        """The level's metrics. Its limit of requests is looked at once a second: more of them are no fault."""
+    def metrics(self, report: LevelReport, times: Sequence[tuple[float, float]]) -> dict[str, float]:
+        """Of the level, whose `times` its log tells. The limit of requests is looked at only once a second."""
         records = report.records()
         timed_out = report.run_duration_s >= NEARLY * 60 * self._options.minutes
         wanted = 1 if timed_out else self._options.requests
@@ -242,8 +246,7 @@ class _Run:
         report.check_sums()
         if report.run_duration_s > now() - self._began:
             raise BenchmarkError(f"genai-bench says that it ran for {report.run_duration_s:g} s, longer than it did")
-        levels = spans(self._log())
-        span_s = duration_s(levels[number], records) if number < len(levels) else None
+        span_s = duration_s(times, records)
         if span_s is not None and span_s > report.run_duration_s * (1 + plausibility.SLACK):
             raise BenchmarkError(f"genai-bench's requests took {span_s:g} s, longer than its whole level")
         return statistics.summarise(records, span_s or report.run_duration_s, self._target.slo)

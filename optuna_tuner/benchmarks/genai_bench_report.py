@@ -47,11 +47,21 @@ class _Request(BaseModel):
         return RequestRecord(ttft_s=ttft * unit_s, e2e_s=e2e * unit_s, input_tokens=tokens_in, output_tokens=tokens_out)
 
     def _error(self) -> str:
-        """Codes 500 and 503 are also genai-bench's own words for lost and refused connections."""
         said = (self.error_message or "")[:LONGEST_ERROR]
-        if "ended prematurely" in said or "Connection broken" in said:
+        if self._was_cut(said):
             return f"connection cut: {said}"
-        return said if said.startswith("Connection error") else f"HTTP {self.error_code}: {said}"
+        return said if self.status is None else f"HTTP {self.error_code}: {said}"
+
+    @property
+    def status(self) -> int | None:
+        """The HTTP status where it tells one. Codes 500 and 503 are also its own words for lost connections."""
+        said = self.error_message or ""
+        lost = self._was_cut(said) or said.startswith("Connection error")
+        return self.error_code if isinstance(self.error_code, int) and not lost else None
+
+    @staticmethod
+    def _was_cut(said: str) -> bool:
+        return "ended prematurely" in said or "Connection broken" in said
 
 
 class _Spread(BaseModel):
@@ -117,6 +127,10 @@ class LevelReport(BaseModel):
         unit_s = {"s": 1.0, "ms": 0.001}[self.unit]
         return [request.record(unit_s) for request in self.individual_request_metrics]
 
+    def statuses(self) -> list[int | None]:
+        """The HTTP status of each request, as far as it is told: of those that failed."""
+        return [request.status for request in self.individual_request_metrics]
+
     def check_sums(self) -> None:
         """Refuse a report whose parts tell two stories: its own sums are made of the same requests.
 
@@ -167,3 +181,16 @@ def duration_s(times: Sequence[tuple[float, float]], records: Sequence[RequestRe
     if any(abs(took[0] - e2e) > SAME_S for took, e2e in zip(taken, known, strict=True)):
         raise BenchmarkError("genai-bench's log tells other times of the requests than its report")
     return max(end for _, _, end in taken) - min(start for _, start, _ in taken) if taken else None
+
+
+def moments(times: Sequence[tuple[float, float]], records: Sequence[RequestRecord]) -> list[tuple[float, float] | None]:
+    """Start and end of each request, by genai-bench's clock. It logs and reports completed ones in the same order.
+
+    None for failed requests, which the log does not time, and for all where log and report do not agree one by one.
+    """
+    known = [record.e2e_s for record in records if not record.error]
+    agree = len(times) == len(known) and all(
+        abs(end - start - e2e) <= SAME_S for (start, end), e2e in zip(times, known, strict=True)
+    )
+    taken = iter(times)
+    return [next(taken) if agree and not record.error else None for record in records]

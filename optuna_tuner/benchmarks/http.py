@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self, cast
@@ -19,12 +18,10 @@ from optuna_tuner.values import Load, LoadKind, Measurement
 
 if TYPE_CHECKING:
     from optuna_tuner.benchmarks.http_client import Plan
+    from optuna_tuner.benchmarks.http_record import LevelRecord
     from optuna_tuner.benchmarks.http_stream import Sample
 
 CALIBRATION_WORDS = (40, 400)
-
-
-logger = logging.getLogger(__name__)
 
 
 class HttpOptions(BaseModel):
@@ -165,19 +162,29 @@ class Http(Benchmark):
         self, target: Target, plan: Plan, scale: prompts.Scale, number: int, deadline: Deadline
     ) -> tuple[Sequence[Sample], Path | None]:
         """The requests of one level, and where they are kept; nowhere where there was no room."""
-        samples = self._send(target, plan, scale, f"level {number}", deadline)
-        load, began = plan.load, min((sample.due for sample in samples), default=0.0)
-        report = target.folder / "benchmark" / f"requests-{number}-{load.kind.value}-{load.value:g}.jsonl"
-        kept = _keep(report, "".join(sample.line(began) + "\n" for sample in samples))
-        return samples, report if kept else None
+        from optuna_tuner.benchmarks.http_record import LevelRecord  # noqa: PLC0415  as above
+
+        record = LevelRecord(target, plan.load, number)
+        try:
+            samples = self._send(target, plan, scale, deadline, f"level {number}", record)
+        finally:
+            kept = record.close()
+        return samples, kept
 
     @staticmethod
-    def _send(target: Target, plan: Plan, scale: prompts.Scale, purpose: str, deadline: Deadline) -> list[Sample]:
+    def _send(
+        target: Target,
+        plan: Plan,
+        scale: prompts.Scale,
+        deadline: Deadline,
+        purpose: str,
+        record: LevelRecord | None = None,
+    ) -> list[Sample]:
         from optuna_tuner.benchmarks.http_client import send  # noqa: PLC0415  aiohttp only where requests are sent
 
         seed = f"{target.seed} {purpose}"
         texts = prompts.prompts(scenarios.parse(plan.load.scenario), scale, seed)
-        return send(target.endpoint, plan, texts, deadline, seed)
+        return send(target.endpoint, plan, texts, deadline, seed, record)
 
     def _calibrate(self, target: Target, deadline: Deadline) -> prompts.Scale:
         """Tokens a word: by the model's tokenizer, else as the server counts two prompts, else one."""
@@ -186,7 +193,7 @@ class Http(Benchmark):
         counts: list[tuple[int, int]] = []
         for words in CALIBRATION_WORDS:
             plan = self._plan(Load(value=1, scenario=f"D({words},2)"), 1)
-            (sample, *_) = self._send(target, plan, prompts.Scale(), f"calibration {words}", deadline)
+            (sample, *_) = self._send(target, plan, prompts.Scale(), deadline, f"calibration {words}")
             told = sample.usage.get("prompt_tokens")
             if not isinstance(told, int):
                 break
@@ -219,14 +226,3 @@ def _failed(target: Target, load: Load, samples: Sequence[Sample], report: Path 
 
 def _told(target: Target, report: Path | None) -> str:
     return str(report.relative_to(target.folder)) if report else ""
-
-
-def _keep(report: Path, text: str) -> bool:
-    """Whether there was room for it: a full disk must not keep a trial from its result."""
-    try:
-        report.parent.mkdir(parents=True, exist_ok=True)
-        report.write_text(text, encoding="utf-8")
-    except OSError as error:
-        logger.warning("the raw report %s is not kept: %s", report, error)
-        return False
-    return True

@@ -15,6 +15,7 @@ from random import Random
 
 import aiohttp
 
+from optuna_tuner.benchmarks.http_record import LevelRecord
 from optuna_tuner.benchmarks.http_stream import CHAT, Sample, ask, body
 from optuna_tuner.benchmarks.prompts import Prompt
 from optuna_tuner.clock import Deadline, now
@@ -38,20 +39,30 @@ class Plan:
     extra: Mapping[str, Json] = field(default_factory=dict)
 
 
-def send(endpoint: Endpoint, plan: Plan, prompts: Iterator[Prompt], deadline: Deadline, seed: str) -> list[Sample]:
-    """Send one level's requests and return them in the order of their start.
+def send(
+    endpoint: Endpoint,
+    plan: Plan,
+    prompts: Iterator[Prompt],
+    deadline: Deadline,
+    seed: str,
+    record: LevelRecord | None = None,
+) -> list[Sample]:
+    """Send one level's requests and return them in the order of their start; the record notes each when it has ended.
 
     No request starts any more once more than `failures_allowed` have failed. Raises StoppedError when asked to, within
     a fraction of a second; DegradedError when the deadline passes first: the server is too slow for the user's limit.
     """
-    return asyncio.run(_Level(endpoint, plan, prompts, seed).run(deadline))
+    return asyncio.run(_Level(endpoint, plan, prompts, seed, record).run(deadline))
 
 
 class _Level:
     """One level while it runs."""
 
-    def __init__(self, endpoint: Endpoint, plan: Plan, prompts: Iterator[Prompt], seed: str) -> None:
+    def __init__(
+        self, endpoint: Endpoint, plan: Plan, prompts: Iterator[Prompt], seed: str, record: LevelRecord | None
+    ) -> None:
         self._endpoint = endpoint
+        self._record = record
         self._plan = plan
         self._prompts = prompts
         self._random = Random(seed)  # noqa: S311  arrival times are no secret
@@ -79,6 +90,8 @@ class _Level:
             if deadline.passed:
                 done = sum(sample.ended > 0 for sample in self._samples)
                 raise DegradedError(f"{self._plan.load}: out of time after {done} of {self._plan.requests} requests")
+            if self._record is not None:
+                await asyncio.to_thread(self._record.flush)  # a slow disk must not make a token late
 
     def _loop(self) -> Callable[[aiohttp.ClientSession], Coroutine[None, None, None]]:
         return self._closed if self._plan.load.kind is LoadKind.CONCURRENCY else self._open
@@ -119,3 +132,5 @@ class _Level:
         payload = body(self._endpoint, sample.prompt, self._plan.extra)
         await ask(session, sample, self._endpoint.url + CHAT, payload)
         self._failed += bool(sample.error)
+        if self._record is not None:
+            self._record.note(sample)

@@ -36,9 +36,10 @@ class Sample:
     ended: float = 0.0
     tokens_at: list[float] = field(default_factory=list)
     usage: Mapping[str, Json] = field(default_factory=dict)
+    status: int | None = None  # None: there was no answer
     error: str = ""
 
-    def record(self) -> RequestRecord:
+    def record(self, *, gaps: bool = True) -> RequestRecord:
         """Latencies count from `due`: a client or server that falls behind its load cannot hide it."""
         if self.error:
             return RequestRecord(error=self.error)
@@ -47,27 +48,12 @@ class Sample:
             e2e_s=self.ended - self.due,
             input_tokens=self._count("prompt_tokens", self.prompt.input_tokens),
             output_tokens=self._count("completion_tokens", len(self.tokens_at)),
-            gaps_s=tuple(b - a for a, b in pairwise(self.tokens_at)),
+            gaps_s=tuple(b - a for a, b in pairwise(self.tokens_at)) if gaps else None,
         )
 
     def _count(self, name: str, otherwise: int) -> int:
         told = self.usage.get(name)
         return otherwise if told is None else cast("int", told)
-
-    def line(self, began: float) -> str:
-        """One line of JSON, times in seconds from `began`; null for what did not happen."""
-        first = self.tokens_at[0] - began if self.tokens_at else None
-        record = self.record()
-        facts: dict[str, Json] = {
-            "due_s": self.due - began,
-            "sent_s": self.sent - began,
-            "first_token_s": first,
-            "ended_s": self.ended - began,
-            "input_tokens": record.input_tokens,
-            "output_tokens": record.output_tokens,
-            "error": self.error,
-        }
-        return json.dumps(facts)
 
 
 def body(endpoint: Endpoint, prompt: Prompt, extra: Mapping[str, Json]) -> dict[str, Json]:
@@ -89,6 +75,7 @@ async def ask(session: aiohttp.ClientSession, sample: Sample, url: str, payload:
     sample.sent = now()
     try:
         async with session.post(url, json=payload) as response:
+            sample.status = response.status
             if response.status != HTTPStatus.OK:
                 said = await response.content.read(LONGEST_ERROR)
                 raise StreamError(f"HTTP {response.status}: {said.decode(errors='replace')}")  # noqa: TRY301  one exit

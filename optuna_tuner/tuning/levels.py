@@ -31,6 +31,7 @@ def target(server: Server, journal: Journal) -> Target:
         slo=setting.spec.goals.request_slo.value(),
         success_rate=setting.spec.limits.success_rate,
         slot=setting.slot,
+        service_type=setting.spec.engine.kind,
     )
 
 

@@ -10,7 +10,9 @@ import sys
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
+from statistics import fmean
 
+import numpy as np
 import psutil
 import pytest
 
@@ -18,6 +20,7 @@ from optuna_tuner.benchmarks.http import Http, HttpOptions
 from optuna_tuner.clock import Deadline, poll
 from optuna_tuner.contracts import Target
 from optuna_tuner.errors import BenchmarkError, DegradedError
+from optuna_tuner.request_log import PATTERN
 from optuna_tuner.testing.fake_process import MODEL, fake_server
 from optuna_tuner.values import Endpoint, Measurement, Model, RequestSlo, Slot
 
@@ -57,11 +60,44 @@ def test_the_servers_tokens_are_counted_not_ours(target: Target) -> None:
     assert metrics["completed_requests"] == 20
 
 
+def _lines(target: Target, measurement: Measurement) -> list[dict[str, float]]:
+    return [json.loads(line) for line in (target.folder / measurement.report).read_text().splitlines()]
+
+
 def test_every_request_is_a_line_of_the_raw_report(target: Target) -> None:
-    (measurement,) = _run(target, (), concurrency=4)
-    lines = [json.loads(line) for line in (target.folder / measurement.report).read_text().splitlines()]
-    assert len(lines) == 20
-    assert all(0 <= line["due_s"] <= line["sent_s"] <= line["first_token_s"] <= line["ended_s"] for line in lines)
+    (measurement,) = _run(replace(target, service_type="fake"), (), concurrency=4)
+    lines = _lines(target, measurement)
+    assert len({line["request_id"] for line in lines}) == 20
+    assert all(0 <= line["send_delay_s"] < line["ttft_s"] < line["latency_s"] for line in lines)
+    same = {"level": "D(24,8) concurrency=4", "scenario": "D(24,8)", "service_type": "fake", "measurement": "1"}
+    assert all(
+        line.items() >= {**same, "success": True, "http_status": 200, "output_tokens": 8}.items() for line in lines
+    )
+    assert all("error" not in line for line in lines)
+
+
+def test_the_metrics_are_those_of_the_lines(target: Target) -> None:
+    tolerant = replace(target, success_rate=0.5)
+    (measurement,) = _run(tolerant, ("--misbehave", "http_500=0.2"), concurrency=4)
+    lines, metrics = _lines(target, measurement), measurement.metrics
+    done = [line for line in lines if line["success"]]
+    for name, field in (("ttft_ms", "ttft_s"), ("tpot_ms", "tpot_s"), ("e2e_latency_ms", "latency_s")):
+        times = [1000 * line[field] for line in done]
+        assert metrics[f"{name}.mean"] == pytest.approx(fmean(times), rel=1e-12)
+        assert metrics[f"{name}.p99"] == pytest.approx(np.percentile(times, 99), rel=1e-12)
+    span_s = max(line["timestamp_end"] for line in lines) - min(line["timestamp_start"] for line in lines)
+    assert metrics["duration_s"] == pytest.approx(span_s, abs=1e-5)
+    assert metrics["failed_requests"] == len(lines) - len(done) > 0
+    assert {line["http_status"] for line in lines if not line["success"]} == {500}
+
+
+def test_a_level_that_is_cut_short_leaves_whole_lines_of_what_had_ended(target: Target) -> None:
+    with pytest.raises(DegradedError, match="out of time"):
+        _run(target, ("--ttft-ms", "100"), within_s=2, concurrency=1, requests=100)
+    (file,) = (target.folder / "benchmark").glob(PATTERN)
+    text = file.read_text()
+    assert text.endswith("}\n")
+    assert all(json.loads(line)["success"] for line in text.splitlines())
 
 
 def test_an_open_loop_counts_from_the_scheduled_arrival_so_that_a_queue_cannot_hide(target: Target) -> None:
@@ -77,10 +113,10 @@ def test_constant_arrivals_are_even_and_poisson_arrivals_are_not(target: Target)
     def gaps(arrival: str) -> list[float]:
         here = replace(target, folder=target.folder / arrival)
         (measurement,) = _run(here, (), request_rate=50, arrival=arrival)
-        due = [json.loads(line)["due_s"] for line in (here.folder / measurement.report).read_text().splitlines()]
+        due = sorted(line["timestamp_start"] for line in _lines(here, measurement))
         return [b - a for a, b in pairwise(due)]
 
-    assert max(gaps("constant")) - min(gaps("constant")) < 1e-6
+    assert max(gaps("constant")) - min(gaps("constant")) < 2e-6  # a moment since 1970 is good to 0.24 us
     poisson = gaps("poisson")
     assert max(poisson) > 2 * min(poisson)
 

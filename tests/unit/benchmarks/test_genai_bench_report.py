@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from optuna_tuner.benchmarks import gate
-from optuna_tuner.benchmarks.genai_bench_report import LevelReport, duration_s, spans
+from optuna_tuner.benchmarks.genai_bench_report import LevelReport, duration_s, moments, spans
+from optuna_tuner.benchmarks.genai_bench_requests import keep_requests
 from optuna_tuner.benchmarks.statistics import DELIVERED, ITL, RequestRecord, summarise
+from optuna_tuner.contracts import Target
 from optuna_tuner.errors import BenchmarkError, DegradedError
-from optuna_tuner.values import Json, RequestSlo
+from optuna_tuner.values import Endpoint, Json, Load, Model, RequestSlo, Slot
 
 ROOT = Path(__file__).parents[3]
 OWN = ROOT / "tests" / "material" / "genai_bench"
@@ -122,6 +125,61 @@ def test_a_figure_of_a_wrong_type_is_refused(wrong: Json) -> None:
 def test_a_report_of_another_shape_is_refused_by_name() -> None:
     with pytest.raises(BenchmarkError, match=r"aggregated_metrics: Field required"):
         LevelReport.read({})
+
+
+def _kept(tmp_path: Path, case: str, concurrency: int, times: list[tuple[float, float]]) -> list[dict[str, Json]]:
+    """The lines that are made of a real report."""
+    target = Target(
+        endpoint=Endpoint(url="http://127.0.0.1:9", model="tiny"),
+        model=Model(name="tiny", path="", tokenizer=""),
+        folder=tmp_path,
+        seed=1,
+        slo=RequestSlo(),
+        success_rate=0.5,
+        slot=Slot(name="slot", host="here"),
+        service_type="vllm",
+    )
+    load = Load(value=concurrency, scenario="D(8,4)")
+    keep_requests(target, load, _level(OWN / case, concurrency), times, tmp_path / "genai-bench-1", 1)
+    file = tmp_path / "genai-bench-1" / f"requests-1-concurrency-{concurrency}.jsonl"
+    return [json.loads(line) for line in file.read_text().splitlines()]
+
+
+def test_each_of_its_requests_becomes_a_line_with_the_times_of_its_log(tmp_path: Path) -> None:
+    times = spans(_log("ok"))[1]
+    lines = _kept(tmp_path, "ok", 2, times)
+    records = _level(OWN / "ok", 2).records()
+    assert [(line["latency_s"], line["ttft_s"], line["output_tokens"]) for line in lines] == [
+        (record.e2e_s, record.ttft_s, record.output_tokens) for record in records
+    ]
+    starts, ends = ([line[name] for line in lines] for name in ("timestamp_start", "timestamp_end"))
+    assert [float(str(end)) - float(str(ends[0])) for end in ends] == pytest.approx(
+        [end - times[0][1] for _, end in times], abs=1e-5
+    )
+    assert [float(str(start)) - float(str(starts[0])) for start in starts] == pytest.approx(
+        [start - times[0][0] for start, _ in times], abs=1e-5
+    )
+
+
+def test_what_it_does_not_tell_of_a_request_is_left_out_of_its_line(tmp_path: Path) -> None:
+    """No status of what completed, no times of what failed; of a lost connection its 500 is no status."""
+    good, failed = (
+        [line for line in _kept(tmp_path, "half_fail", 2, spans(_log("half_fail"))[0]) if line["success"] is kind]
+        for kind in (True, False)
+    )
+    assert all("http_status" not in line and "error" not in line for line in good)
+    assert {line["http_status"] for line in failed} == {500}
+    assert all(line.keys().isdisjoint({"timestamp_start", "latency_s", "ttft_s", "output_tokens"}) for line in failed)
+    cut = [line for line in _kept(tmp_path, "cut", 2, []) if not line["success"]]
+    assert all("http_status" not in line and str(line["error"]).startswith("connection cut") for line in cut)
+
+
+def test_a_log_that_does_not_show_every_request_gives_no_times(tmp_path: Path) -> None:
+    times, records = spans(_log("ok"))[1], _level(OWN / "ok", 2).records()
+    assert None not in moments(times, records)
+    for others in ([], times[1:], [*times, times[0]], times[::-1]):
+        assert moments(others, records) == [None] * len(records)
+    assert all("timestamp_start" not in line for line in _kept(tmp_path, "ok", 2, times[1:]))
 
 
 @shared

@@ -1,0 +1,52 @@
+"""genai-bench's own requests as lines of ours, after a level: what it does not tell is left out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from optuna_tuner.benchmarks.genai_bench_report import LevelReport, moments
+from optuna_tuner.clock import epoch, now
+from optuna_tuner.contracts import Target
+from optuna_tuner.request_log import RequestLine, RequestLog, file_name, printable
+from optuna_tuner.values import Load
+
+
+def keep_requests(
+    target: Target, load: Load, report: LevelReport, times: Sequence[tuple[float, float]], folder: Path, number: int
+) -> None:
+    """Write the requests of a level, the so-manyth of its run, into the run's folder.
+
+    `times` are what genai-bench's log tells of the level. Raises BenchmarkError for a report that contradicts itself.
+    """
+    log = RequestLog(folder / file_name(number, load))
+    for line in _lines(target, load, report, times, f"{folder.name}-{number}"):
+        log.add(line)
+    log.close()
+
+
+def _lines(
+    target: Target, load: Load, report: LevelReport, times: Sequence[tuple[float, float]], run: str
+) -> Iterator[RequestLine]:
+    records = report.records()
+    offset = epoch() - now()  # genai-bench's times are of the same monotonic clock of the same machine
+    places = zip(records, report.statuses(), moments(times, records), strict=True)
+    for place, (record, status, moment) in enumerate(places, start=1):
+        good = not record.error
+        yield RequestLine(
+            request_id=f"{target.seed:08x}-{run}-{place}",
+            measurement=run,
+            level=str(load),
+            scenario=load.scenario,
+            service_type=target.service_type,
+            timestamp_start=offset + moment[0] if moment else None,
+            timestamp_end=offset + moment[1] if moment else None,
+            latency_s=record.e2e_s if good else None,
+            success=good,
+            http_status=status,
+            error=printable(record.error) if record.error else None,
+            ttft_s=record.ttft_s if good else None,
+            tpot_s=record.tpot_s if good else None,
+            input_tokens=record.input_tokens if good else None,
+            output_tokens=record.output_tokens if good else None,
+        )
