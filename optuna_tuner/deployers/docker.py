@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
@@ -75,10 +76,11 @@ class Docker(Deployer):
             made = daemon.create(request.name, container)
             undo.callback(daemon.remove, made)  # whatever goes wrong, also an interrupt
             _demand_programs(daemon, made, body)
+            image = (daemon.inspect(made) or {}).get("Image")  # its id: a tag may name another one tomorrow
             daemon.start(made)
             handle = _handle(daemon, request.name, made)
             undo.pop_all()
-            return handle
+            return replace(handle, ref={**handle.ref, "image": image})
 
     def state(self, handle: Handle) -> State:
         """An exit is the server's own only where nobody asked for it, and the daemon was there to see it."""

@@ -11,6 +11,9 @@ from optuna_tuner import home
 from optuna_tuner.store.codec import encode
 from optuna_tuner.store.ids import checked_id
 
+LAUNCH_FILE = "launch.json"  # in an attempt's folder: what was sent to the deployer
+MACHINE_FILE = "machine.json"  # where its worker ran
+
 
 class Artifacts:
     """The folders of this host. Their names are ids that we made; nothing that a user wrote is part of a path."""

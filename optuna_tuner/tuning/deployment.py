@@ -28,6 +28,7 @@ from optuna_tuner.tuning.journal import Journal
 from optuna_tuner.tuning.probe import Probe
 from optuna_tuner.tuning.prompt import prompt
 from optuna_tuner.tuning.setting import Setting
+from optuna_tuner.tuning.surroundings import surroundings
 from optuna_tuner.values import Blame, Cause, Diagnosis, Endpoint, Handle, Launch, Phase, Request, State, Status
 
 LOG_TAIL_CHARACTERS = 4000
@@ -111,6 +112,7 @@ def _announce(setting: Setting, launch: Launch, journal: Journal) -> Request:
         raise StoppedError("this worker was declared dead before it started a server")
     try:
         journal.launched(request)
+        journal.runs_on(surroundings(setting.slot.gpus))
     except OSError as error:  # a full disk must not keep a trial from its result
         logger.warning("what is launched for attempt %s is not kept: %s", attempt.id, error)
     return request

@@ -15,12 +15,11 @@ from optuna_tuner.load_range import LoadRange
 from optuna_tuner.search.attained import has_figures
 from optuna_tuner.search.verdict import score
 from optuna_tuner.spec.goals import Goals
-from optuna_tuner.store.artifacts import write_json, write_text
+from optuna_tuner.store.artifacts import LAUNCH_FILE, MACHINE_FILE, write_json, write_text
 from optuna_tuner.store.records import AttemptRecord, Outcome
 from optuna_tuner.store.store import Store
-from optuna_tuner.values import Drift, Measurement, Params, Phase, Reference, Request, Scalar
+from optuna_tuner.values import Drift, Json, Measurement, Params, Phase, Reference, Request, Scalar
 
-LAUNCH_FILE = "launch.json"
 SERVER_LOG = "server.log"
 
 logger = logging.getLogger(__name__)
@@ -74,6 +73,10 @@ class Journal:
     def launched(self, request: Request) -> None:
         """Keep what is sent to the deployer."""
         write_json(self.folder / LAUNCH_FILE, request)
+
+    def runs_on(self, surroundings: Mapping[str, Json]) -> None:
+        """Keep where it runs."""
+        write_json(self.folder / MACHINE_FILE, surroundings)
 
     def server_said(self, log: str) -> None:
         """Keep the server's log."""

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 
 from optuna_tuner.errors import EnvironmentFaultError
+from optuna_tuner.values import Json
 
 MIB = 1 << 20
 
@@ -58,6 +59,27 @@ class Nvml:
             return Look(illness="it is divided into MIG instances, and only whole GPUs are used")
         used, total = int(memory.used) // MIB, int(memory.total) // MIB
         return Look(used_mib=used, total_mib=total, pids=self._pids(handle))
+
+    def about(self, uuids: Sequence[str]) -> dict[str, Json]:
+        """What these GPUs are, and the driver's version; what NVML does not tell is left out."""
+        found = [{"uuid": uuid, **self._model(uuid)} for uuid in uuids]
+        return {"gpus": list[Json](found), **self._driver()}
+
+    def _model(self, uuid: str) -> dict[str, Json]:
+        nvml = self._library
+        try:
+            handle = nvml.nvmlDeviceGetHandleByUUID(uuid)
+            name, memory = nvml.nvmlDeviceGetName(handle), nvml.nvmlDeviceGetMemoryInfo(handle)
+        except nvml.NVMLError:
+            return {}
+        return {"name": str(name), "memory_mib": int(memory.total) // MIB}
+
+    def _driver(self) -> dict[str, Json]:
+        nvml = self._library
+        try:
+            return {"driver": str(nvml.nvmlSystemGetDriverVersion())}
+        except nvml.NVMLError:
+            return {}
 
     def _is_divided(self, handle: object) -> bool:
         nvml = self._library

@@ -15,10 +15,10 @@ from pathlib import Path
 
 from optuna.artifacts import FileSystemArtifactStore
 
+from optuna_tuner.store.artifacts import LAUNCH_FILE
 from optuna_tuner.values import Json
 
 SHELF_FOLDER = "dashboard"
-LAUNCH_FILE = "launch.json"
 MOST_FILES = 40  # of one trial
 # Anything else is offered for download only: the dashboard shows a file by its type.
 TYPES: Mapping[str, str] = {

@@ -102,6 +102,18 @@ def nvmlDeviceGetUUID(handle: str) -> str:  # noqa: N802  pynvml's name
     return _healthy(handle)
 
 
+def nvmlDeviceGetName(handle: str) -> str:  # noqa: N802  pynvml's name
+    """The GPU's model."""
+    _healthy(handle)
+    return "Fake GPU"
+
+
+def nvmlSystemGetDriverVersion() -> str:  # noqa: N802  pynvml's name
+    """The driver's version."""
+    _demand_open()
+    return "0.0"
+
+
 def nvmlDeviceGetMemoryInfo(handle: str) -> Memory:  # noqa: N802  pynvml's name
     """How much memory is used."""
     busy = _beside(_healthy(handle), "stuck") or next(_holders(handle), None) is not None
