@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from inspect import cleandoc
 from pathlib import Path
 from typing import cast
@@ -27,11 +27,16 @@ from optuna_tuner.engines.known_values import FACTS
 from optuna_tuner.metrics import DISTRIBUTIONS, KV_CACHE, QUALITY, SCALARS, STATISTICS, SUSTAINED, Meaning
 from optuna_tuner.plugins import InstalledKinds
 from optuna_tuner.presets.shelf import Wanted, preset_text
+from optuna_tuner.request_log import RequestLine
+from optuna_tuner.results import bundle
+from optuna_tuner.results.bundle import run as bundle_run
+from optuna_tuner.results.bundle import summary as bundle_summary
 from optuna_tuner.results.report import document
 from optuna_tuner.spec import confirm, goals, quality, space, study
 from optuna_tuner.spec.json_schema import study_schema
 from optuna_tuner.values import Blame, Cause
 
+BUNDLE_SCHEMAS = Path(bundle.__file__).parent / "schema"
 SCHEMA = Path(__file__).parents[1] / "studies" / "study.schema.json"
 REFERENCE = Path(__file__).parent / "reference"
 NOTE = "<!-- Written by docs/generate.py from the code. Do not edit: run it again. -->"
@@ -202,6 +207,67 @@ They are found by their entry points in the groups `optuna_tuner.engines`, `optu
 [a deployer](../how-to/add-a-deployer.md), [a benchmark](../how-to/add-a-benchmark.md)."""
 
 
+BUNDLE_TEXT = """\
+All that is known of a trial, in a folder: to hand over, to keep beside a paper, to check.
+
+```sh
+optuna-tuner bundle my-study --trial 7 -o trial-7
+optuna-tuner summarize trial-7
+```
+
+| file | holds |
+| --- | --- |
+| `run.json` | what ran, where, with what, and what became of it |
+| `requests.jsonl` | a line for each request of each load level, in the order of the levels |
+| `summary.json` | the figures, recomputed from `requests.jsonl` and from nothing else |
+| `raw/` | every other file of the trial: `launch.json`, `server.log`, `machine.json`, the client's own reports |
+
+Without `--trial` the folder has one bundle for each trial, `trial-0`, `trial-1` and so on, and `study.json`: what
+`optuna-tuner results my-study --format json` prints.
+
+* **Nothing is overwritten.** The folder must not be there yet. It is made under another name beside its place and
+  renamed when it is complete.
+* **What is not known is said.** A trial that failed, or whose files lie on another machine, has a bundle too.
+  `missing` names what is not in it.
+* **No secrets.** Variables that hold one are named, as in the study file. What a server writes into its log is in
+  `raw/server.log` as it stands.
+* **Parts belong together.** `run.json` has size and SHA-256 of every other file. `summarize` refuses a bundle whose
+  requests are others.
+
+JSON Schemas (draft 2020-12) of the three files come with the package, in `optuna_tuner/results/bundle/schema`."""
+
+REQUESTS_TEXT = """\
+## `requests.jsonl`
+
+One request a line, in the order of their ends. A field that is not known is left out. Warm-up requests are not in it,
+nor are requests that were under way when a level was cut short.
+
+The benchmark `http` writes a line when its request has ended, and to disk ten times a second: after a crash the file
+has whole lines of what had ended. Of genai-bench the lines are made from its report when a level is over. It does not
+tell everything: a completed request has no `http_status`; a failed one has neither times nor tokens; `send_delay_s`
+is never there; and timestamps are there where its log shows every completed request of its report, in the same order
+and with the same latencies. `script` keeps no single requests, unless the command writes such lines itself: into
+`requests-*.jsonl` in its `{folder}`."""
+
+SUMMARY_TEXT = """\
+## `summary.json`
+
+Times are in seconds. [How each figure is computed](../explanation/how-figures-are-computed.md)."""
+
+BUNDLE_NOTES = """\
+## Any file of requests
+
+`optuna-tuner summarize requests.jsonl` takes any file with a line of JSON a request. Needed are `success`, and
+`latency_s` of requests that completed; each other field that is there is used, unknown ones are not looked at. A line
+that cannot be read, or cannot be true, ends it with exit code 2 and the line's number:
+
+```text
+Error: requests.jsonl:17: latency_s: Expected `float | null`, got `str`
+```
+
+A last line that is cut off is left out, and told. Lines of two services (`service_type`) are refused: figures of both
+together would be nobody's."""
+
 RULES_TEXT = """\
 What each engine is known to refuse, to rewrite or to warn of. The rules are data: `optuna_tuner/engines/rules`. Before
 a launch, a configuration is held against the rules of exactly the engine's version (`engine.version` of the study); one
@@ -267,6 +333,7 @@ def pages() -> Mapping[str, str]:
         "plugins.md": ("Plugins and their options", _plugins),
         "rules.md": ("Rules between flags", _rules),
         "report.md": ("The report's document", _report),
+        "bundle.md": ("The bundle", _bundle),
     }
     return {name: "\n\n".join([f"# {title}", NOTE, *make()]) + "\n" for name, (title, make) in makers.items()}
 
@@ -281,6 +348,20 @@ def report_schema() -> str:
     return json.dumps(document.Report.model_json_schema(), indent=1) + "\n"
 
 
+def bundle_schemas() -> dict[str, str]:
+    """The schemas of a bundle's files, as they come with the package."""
+    models: dict[str, type[BaseModel]] = {
+        "run": bundle_run.Run,
+        "request": RequestLine,
+        "summary": bundle_summary.Summary,
+    }
+    draft = {"$schema": "https://json-schema.org/draft/2020-12/schema"}
+    return {
+        f"{name}.schema.json": json.dumps(draft | model.model_json_schema(mode="serialization"), indent=1) + "\n"
+        for name, model in models.items()
+    }
+
+
 def studies() -> dict[str, str]:
     """The studies in studies/ that are presets made for one version."""
     made = {"vllm": "0.33.0", "sglang": "0.5.23"}
@@ -291,11 +372,14 @@ def studies() -> dict[str, str]:
 
 
 def main() -> None:
-    """Write all pages, the schema, and the studies that are made."""
+    """Write all pages, the schemas, and the studies that are made."""
     for name, text in pages().items():
         (REFERENCE / name).write_text(text, encoding="utf-8")
     SCHEMA.write_text(schema(), encoding="utf-8")
     (REFERENCE / REPORT_SCHEMA).write_text(report_schema(), encoding="utf-8")
+    BUNDLE_SCHEMAS.mkdir(exist_ok=True)
+    for name, text in bundle_schemas().items():
+        (BUNDLE_SCHEMAS / name).write_text(text, encoding="utf-8")
     for name, text in studies().items():
         (SCHEMA.parent / name).write_text(text, encoding="utf-8")
 
@@ -541,6 +625,42 @@ def _linked(type_: str, schema: object) -> str:
     """A type whose mapping is one of the page's leads there."""
     found = re.search(r"#/\$defs/(\w+)", json.dumps(schema))
     return type_.replace("mapping", f"[{found[1]}](#{found[1].lower()})") if found else type_
+
+
+def _bundle() -> Iterator[str]:
+    yield BUNDLE_TEXT
+    yield "## `run.json`"
+    yield first_lines(bundle_run.Run)
+    yield _told(bundle_run.Run)
+    for name, part in (
+        ("study", bundle_run.StudyFile),
+        ("trial", bundle_run.TrialRun),
+        ("engine", bundle_run.Engine),
+        ("place", bundle_run.Place),
+        ("times", bundle_run.Times),
+        ("levels[]", bundle_run.Level),
+        ("files", bundle_run.Part),
+    ):
+        yield f"### `{name}`"
+        yield first_lines(part)
+        yield _told(part)
+    yield REQUESTS_TEXT
+    yield _told(RequestLine)
+    yield SUMMARY_TEXT
+    yield _told(bundle_summary.Summary)
+    yield "### `levels[]`"
+    yield "The same of each load level, and its name:"
+    yield _told(bundle_summary.LevelFigures, {"measurement", "level"})
+    yield "### `latency_s`, `ttft_s`, `tpot_s`"
+    yield first_lines(bundle_summary.Spread)
+    yield _told(bundle_summary.Spread)
+    yield BUNDLE_NOTES
+
+
+def _told(model: type[BaseModel], only: Container[str] = ()) -> str:
+    """The fields of what is written, not read: nothing has a default."""
+    shown = [each for each in options_of(model) if not only or each.name in only]
+    return table(("field", "type", "is"), [(f"`{each.name}`", each.type, each.description) for each in shown])
 
 
 def _is_ours(plugin: Listed) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from optuna_tuner.clock import Deadline, poll
@@ -31,6 +32,7 @@ from optuna_tuner.tuning.setting import assemble
 from optuna_tuner.values import Json
 
 if TYPE_CHECKING:
+    from optuna_tuner.results.bundle.run import Run
     from optuna_tuner.results.report.document import Report
     from optuna_tuner.results.report.efficiency import Price
 
@@ -99,6 +101,15 @@ class Archive:
 
         study = self.study(name)
         return report_of(self._store, study, model_paths(study.spec.model), self._kinds, price)
+
+    def bundle(self, name: str, folder: Path, number: int | None = None) -> tuple[Run, ...]:
+        """Write the standard bundle of one trial, or of each one, into a folder that is not there yet.
+
+        Raises BundleError and NotFoundError; then nothing was written.
+        """
+        from optuna_tuner.results.bundle.taking import bundled  # noqa: PLC0415  it loads what reads requests
+
+        return bundled(self._store, self.study(name), folder, number)
 
     def compare(self, first: str, second: str, *, everything: bool = False) -> Difference:
         """What differs between two trials, each `STUDY`, `STUDY/baseline` or `STUDY/7`. Raises NotFoundError."""

@@ -6,6 +6,7 @@ TunerError
 ├─ NotFoundError             study, trial or worker
 ├─ ConflictError             name taken; same name, other spec
 ├─ ExportError               nothing to take home, or a format cannot say it
+├─ BundleError               a bundle or its requests cannot be read, or would overwrite something
 ├─ StoreError                the database said no
 ├─ DeclaredDeadError         a worker was not heard of for too long; another one may be started
 ├─ EnvironmentFaultError     something is missing on this machine; says how to get it
@@ -81,6 +82,12 @@ class ConflictError(TunerError):
 
 class ExportError(TunerError):
     """There is nothing to take home, or this format cannot say it. The text says what to do instead."""
+
+    exit_code = 2
+
+
+class BundleError(TunerError):
+    """A bundle, or a file of requests, cannot be read or written. The text names file and line."""
 
     exit_code = 2
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from optuna_tuner.errors import Fault, NotFoundError, SpecError
 from optuna_tuner.results.report.document import Report
@@ -21,6 +22,9 @@ from optuna_tuner.testing.sample_study import BEGAN, SampleStudy, sample_study
 from optuna_tuner.tuner import Check, Plan, Tuner
 from optuna_tuner.tuning.reaping import HouseReaped
 from optuna_tuner.values import Json, Model, Request, Slot
+
+if TYPE_CHECKING:
+    from optuna_tuner.results.bundle.run import Run
 
 COMMAND: Mapping[str, Json] = {
     "env": {"PYTHONUNBUFFERED": "1", "MODE": "a b"},
@@ -139,6 +143,16 @@ class FakeTuner(Tuner):
             trials=9,
             outlook=0.012,
         )
+
+    def bundle(self, name: str, folder: Path, number: int | None = None) -> tuple[Run, ...]:
+        """The bundle of trial 8, whose files lie nowhere."""
+        from optuna_tuner.results.bundle.describing import Source  # noqa: PLC0415  as the tuner: only who asks loads it
+        from optuna_tuner.results.bundle.writing import write_trial  # noqa: PLC0415  likewise
+
+        self.asked.append(("bundle", name, folder, number))
+        study = self.study(name)
+        source = Source(study=study, trial=study.trial(8), folder=Path("/nowhere"), handle=None)
+        return (write_trial(source, folder),)
 
     def watch(self, name: str, *, every_s: float = 1.0) -> Iterator[StudyView]:
         self.asked.append(("watch", name, every_s))

@@ -65,6 +65,14 @@ def test_the_schema_of_the_report_is_fresh() -> None:
     assert text("reference/report.schema.json") == generator().report_schema(), "run: python docs/generate.py"
 
 
+def test_the_schemas_of_a_bundle_are_fresh() -> None:
+    made = generator().bundle_schemas()
+    folder = ROOT / "optuna_tuner" / "results" / "bundle" / "schema"
+    assert {path.name: path.read_text(encoding="utf-8") for path in folder.iterdir()} == made, (
+        "run: python docs/generate.py"
+    )
+
+
 def test_the_studies_that_are_made_are_fresh() -> None:
     stale = [
         name for name, made in generator().studies().items() if (ROOT / "studies" / name).read_text("utf-8") != made

@@ -47,7 +47,7 @@ SECTIONS: Mapping[str, Mapping[str, str]] = MappingProxyType(
             "logs": "reading",
             "dashboard": "system",
         },
-        "Take home": {"report": "report", "export": "export"},
+        "Take home": {"report": "report", "export": "export", "bundle": "bundle", "summarize": "bundle"},
         "Keep house": {"reap": "reaping", "db": "database", "completion": "system"},
     }
 )

@@ -54,7 +54,7 @@ def test_the_test_command_exists() -> None:
 
 
 def test_a_study_of_ones_own_up_to_its_plan(run: Callable[[str, float], Done]) -> None:
-    needs_a_gpu = ("run", "results", "export", "dashboard")
+    needs_a_gpu = ("run", "results", "why", "report", "export", "bundle", "dashboard")
     lines = [line for line in block_with("init study.yaml") if line.split()[1] not in needs_a_gpu]
     assert [line.split()[1] for line in lines] == ["presets", "init", "doctor", "validate", "plan"]
     for line in lines:

@@ -1,0 +1,39 @@
+"""From the store and this machine's files to bundles."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from optuna_tuner.errors import NotFoundError
+from optuna_tuner.home import artifacts_folder
+from optuna_tuner.results.bundle.describing import Source
+from optuna_tuner.results.bundle.run import Run
+from optuna_tuner.results.bundle.writing import write_study, write_trial
+from optuna_tuner.results.trials import TrialView
+from optuna_tuner.results.views import StudyView
+from optuna_tuner.store.store import Store
+from optuna_tuner.values import Handle
+
+
+def bundled(store: Store, study: StudyView, folder: Path, number: int | None) -> tuple[Run, ...]:
+    """Of one trial, or of each that has a number. Of one that ran elsewhere, what the database knows.
+
+    Raises BundleError and NotFoundError.
+    """
+    if number is not None:
+        return (write_trial(_source(store, study, study.trial(number)), folder),)
+    numbered = [trial for trial in study.trials if trial.number is not None]
+    return write_study(study, [_source(store, study, trial) for trial in numbered], folder)
+
+
+def _source(store: Store, study: StudyView, trial: TrialView) -> Source:
+    folder = artifacts_folder() / study.id / trial.attempt_id
+    return Source(study=study, trial=trial, folder=folder, handle=_server(store, trial.attempt_id))
+
+
+def _server(store: Store, attempt_id: str) -> Handle | None:
+    """Its name in the ledger, which is the attempt's; None where nothing was started."""
+    try:
+        return store.ledger.get(attempt_id).handle
+    except NotFoundError:
+        return None
