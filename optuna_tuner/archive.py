@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
@@ -97,10 +98,19 @@ class Archive:
 
     def report(self, name: str, price: Price | None = None) -> Report:
         """The report of a study, in any state. With the price of a GPU it has the cost. Raises NotFoundError."""
-        from optuna_tuner.results.report.making import report_of  # noqa: PLC0415  only a report needs its models
+        from optuna_tuner.results.report.making import Material, report, told_of  # noqa: PLC0415  only a report needs it
 
         study = self.study(name)
-        return report_of(self._store, study, model_paths(study.spec.model), self._kinds, price)
+        material = Material(
+            study=study,
+            model=model_paths(study.spec.model),
+            kinds=self._kinds,
+            written=datetime.now(UTC),
+            told=told_of(self._store, study),
+            price=price,
+            why=self.why(name),
+        )
+        return report(material)
 
     def bundle(self, name: str, folder: Path, number: int | None = None) -> tuple[Run, ...]:
         """Write the standard bundle of one trial, or of each one, into a folder that is not there yet.

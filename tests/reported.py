@@ -14,6 +14,7 @@ from optuna_tuner.results.report.document import Report
 from optuna_tuner.results.report.efficiency import Price
 from optuna_tuner.results.report.making import Material, report
 from optuna_tuner.results.views import StudyView, study_view
+from optuna_tuner.results.why import Why
 from optuna_tuner.store.records import AttemptRecord
 from optuna_tuner.testing.sample_study import BEGAN, WORKER, sample_study
 from optuna_tuner.values import Load, Measurement
@@ -61,8 +62,9 @@ def sweep_study() -> StudyView:
     return study_view(sample.record, sample.spec, attempts, (worker,), BEGAN + timedelta(hours=1))
 
 
-def report_on(study: StudyView, price: Price | None = None, told: Sequence[FrozenTrial] = ()) -> Report:
+def report_on(
+    study: StudyView, price: Price | None = None, told: Sequence[FrozenTrial] = (), why: Why | None = None
+) -> Report:
     """Its report, as if it were written when it began."""
-    return report(
-        Material(study=study, model=MODEL, kinds=InstalledKinds(), written=BEGAN, price=price, told=tuple(told))
-    )
+    kinds = InstalledKinds()
+    return report(Material(study=study, model=MODEL, kinds=kinds, written=BEGAN, price=price, told=told, why=why))

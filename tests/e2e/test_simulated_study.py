@@ -45,7 +45,7 @@ def optuna_tuner(tmp_path: Path) -> Callable[..., Done]:
 
 
 def test_a_study_of_simulated_servers_runs_to_its_end_and_never_hides_what_it_is(
-    optuna_tuner: Callable[..., Done],
+    optuna_tuner: Callable[..., Done], tmp_path: Path
 ) -> None:
     assert "SIMULATED: a model of vllm" in optuna_tuner("plan", "study.yaml").stdout
     ran = optuna_tuner("run", "study.yaml")
@@ -55,3 +55,8 @@ def test_a_study_of_simulated_servers_runs_to_its_end_and_never_hides_what_it_is
     assert study["notice"].startswith("SIMULATED")
     assert [trial["cause"] for trial in study["trials"]] == [None, "out_of_memory_pool", "out_of_memory_runtime"]
     assert study["trials"][0]["remarks"] == ["simulated, not measured: a model of vllm"]
+    assert optuna_tuner("report", "simulated-vllm", "-o", "report.json").returncode == 0
+    report = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))
+    assert report["warnings"][0].startswith("SIMULATED")
+    assert report["summary"]["decision"] == "rehearsal"
+    assert [issue["what"] for issue in report["summary"]["issues"]] == ["out_of_memory_pool", "out_of_memory_runtime"]

@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue
 
 FROZEN = ConfigDict(frozen=True, extra="forbid")
 Value = bool | int | float | str  # of a flag
+
+
+def _encodable(text: str) -> str:
+    return text.encode(errors="replace").decode()
+
+
+# What a server or a client said: half of a surrogate pair, which no file can hold, becomes a question mark.
+Foreign = Annotated[str, BeforeValidator(_encodable)]
 
 
 class Figure(BaseModel):
@@ -102,7 +110,7 @@ class Issue(BaseModel):
     what: str = Field(description="A cause's name, or words.")
     trials: int = Field(description="How many trials it met; 0 where it is not a matter of trials.")
     advice: str = Field(description="What to conclude.")
-    evidence: str = Field(description="The line that shows it, of the last such trial; may be empty.")
+    evidence: Foreign = Field(description="The line that shows it, of the last such trial; may be empty.")
 
 
 class Summary(BaseModel):
@@ -123,6 +131,9 @@ class Summary(BaseModel):
     pairs: int = Field(description="Pairs of winner and default that were measured back to back.")
     at_level: tuple[Figure, ...] = Field(description="Throughput and tail latency of the trial where it was scored.")
     efficiency: tuple[Figure, ...] = Field(description="Tokens a second and GPU, and the cost of a million tokens.")
+    predicted: str = Field(
+        description="Which flags are enough, and what more trials could bring: by the search's belief, not measured."
+    )
     beyond_speed: str = Field(description="What else the flags change; empty for nothing.")
     issues: tuple[Issue, ...] = Field(description="Of the recommended trial, then causes of failure by number.")
 
@@ -192,7 +203,7 @@ class TrialRow(BaseModel):
     role: str = Field(description="What it is for, where that is not the search.")
     state: str = Field(description="How it ended.")
     cause: str | None = Field(description="Why it is not feasible.")
-    reason: str = Field(description="The line that shows it.")
+    reason: Foreign = Field(description="The line that shows it.")
     level: str = Field(description="Where it was scored.")
     duration_s: float | None = Field(description="Seconds from its claim to its end.")
     values: Mapping[str, float | None] = Field(description="By objective.")

@@ -34,6 +34,7 @@ def first_page(report: Report) -> Iterator[Block]:
     tiles = list(_tiles(report))
     yield from [Tiles(tiles)] if tiles else []
     yield from [_changes(found)] if found.trial is not None else []
+    yield from [Text(found.predicted)] if found.predicted else []
     yield from [Text(f"Beside the speed: {found.beyond_speed}.")] if found.beyond_speed else []
     yield from [Bullets("Main issues met", _issues(found))] if found.issues else []
     yield from [Bullets("What this report cannot say", report.missing)] if report.missing else []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from shlex import quote
 
 from optuna.study import StudyDirection
@@ -26,6 +26,7 @@ from optuna_tuner.results.report.plots import Findings
 from optuna_tuner.results.report.summary import summary
 from optuna_tuner.results.trials import TrialView
 from optuna_tuner.results.views import AT_REST, StudyView
+from optuna_tuner.results.why import Why
 from optuna_tuner.results.wording import span
 from optuna_tuner.spec.writing import to_yaml
 from optuna_tuner.store.records import AttemptKind
@@ -35,7 +36,10 @@ from optuna_tuner.values import Model
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Material:
-    """What a report is made of. `told` is Optuna's history of the study, from which importance is known."""
+    """What a report is made of. `told` is Optuna's history of the study, from which importance is known.
+
+    `why` is what the search believes of single flags.
+    """
 
     study: StudyView
     model: Model
@@ -43,6 +47,7 @@ class Material:
     written: datetime
     told: Sequence[FrozenTrial] = ()
     price: Price | None = None
+    why: Why | None = None
 
 
 def report(material: Material) -> Report:
@@ -65,7 +70,7 @@ def report(material: Material) -> Report:
         state=f"{study.state.value}, {study.spent} of {study.budget} trials in {span(study.elapsed_s)}",
         warnings=tuple(_warnings(study)),
         missing=tuple(_missing(material, launches, found)),
-        summary=summary(study, launches, material.price),
+        summary=summary(study, launches, material.price, material.why),
         method=method(study, version, material.price),
         design=design(study),
         space=space(study.spec.space),
@@ -84,11 +89,10 @@ def report(material: Material) -> Report:
     )
 
 
-def report_of(store: Store, study: StudyView, model: Model, kinds: Kinds, price: Price | None) -> Report:
-    """The report of a study as it stands now."""
+def told_of(store: Store, study: StudyView) -> Sequence[FrozenTrial]:
+    """Optuna's history of a study."""
     storage = store.optuna_storage()
-    told = store.weathered(lambda: storage.get_all_trials(storage.get_study_id_from_name(study.name), deepcopy=False))
-    return report(Material(study=study, model=model, kinds=kinds, written=datetime.now(UTC), told=told, price=price))
+    return store.weathered(lambda: storage.get_all_trials(storage.get_study_id_from_name(study.name), deepcopy=False))
 
 
 def _curves(study: StudyView) -> tuple[Curve, ...]:

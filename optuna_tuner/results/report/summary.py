@@ -14,6 +14,7 @@ from optuna_tuner.results.report.failures import issues
 from optuna_tuner.results.report.load import TAILS, THROUGHPUTS
 from optuna_tuner.results.trials import TrialView
 from optuna_tuner.results.views import StudyView
+from optuna_tuner.results.why import Why
 from optuna_tuner.search.gain import Decision
 from optuna_tuner.store.records import AttemptKind
 
@@ -26,7 +27,7 @@ BY_VERDICT: dict[Decision, DecisionWord] = {
 }
 
 
-def summary(study: StudyView, launches: Launches, price: Price | None) -> Summary:
+def summary(study: StudyView, launches: Launches, price: Price | None, why: Why | None) -> Summary:
     """All of it; without a feasible trial only what went wrong."""
     best, confirmation = study.best.trial, study.confirmation
     return Summary(
@@ -41,6 +42,7 @@ def summary(study: StudyView, launches: Launches, price: Price | None) -> Summar
         pairs=len(confirmation.pairs) if confirmation else 0,
         at_level=_at_level(best) if best else (),
         efficiency=efficiency(best.metrics, launches.gpus(best), price) if best else (),
+        predicted=" ".join(filter(None, (why.text, why.ahead))) if why else "",
         beyond_speed=beyond_speed(study, best) if best else "",
         issues=issues(study),
     )

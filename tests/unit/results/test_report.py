@@ -18,6 +18,7 @@ from optuna_tuner.results.report.document import Report
 from optuna_tuner.results.report.efficiency import Price
 from optuna_tuner.results.report.markdown import markdown
 from optuna_tuner.results.views import StudyView, study_view
+from optuna_tuner.results.why import Why
 from optuna_tuner.spec.files import load_study
 from optuna_tuner.store.records import AttemptState, Desired, Outcome, StudyRecord
 from optuna_tuner.testing.sample_study import BEGAN, SampleStudy, failed, measured
@@ -189,3 +190,9 @@ def test_importance_is_by_fanova(study: StudyView, sample: SampleStudy) -> None:
 def test_a_flag_that_the_server_rewrote_is_the_first_issue(study: StudyView) -> None:
     first = report_on(study).summary.issues[0]
     assert (first.what, first.advice) == ("max_num_seqs", "asked for 256, the server took 128.")
+
+
+def test_what_is_only_predicted_stands_on_the_first_page_as_such(study: StudyView) -> None:
+    made = report_on(study, why=Why(number=8, worths=None, trials=10, outlook=0.03))
+    assert made.summary.predicted == "10 more trials could bring about 3.0 %."
+    assert made.summary.predicted in markdown(made)

@@ -110,6 +110,13 @@ def test_markdown_shows_it_as_text_too(hostile: Report) -> None:
     assert len([mark for mark in re.split(r"(?<!\\)\|", rows[-1]) if mark]) == 6  # no cell was added
 
 
+@pytest.mark.parametrize("form", Form)
+def test_what_no_file_can_hold_is_shown_as_a_question_mark(form: Form) -> None:
+    study = sweep_study()
+    trials = tuple(replace(each, reason="half \ud83d a face") if each.number == 4 else each for each in study.trials)
+    assert b"half ? a face" in rendered(report_on(replace(study, trials=trials)), form).encode()
+
+
 def test_figures_are_linked_only_where_they_lie_beside_it(hostile: Report) -> None:
     assert "plots/" not in markdown(hostile)
     assert "](plots/failures.png)" in rendered(hostile, Form.MARKDOWN, frozenset({"failures"}))

@@ -1,0 +1,19 @@
+"""The report of a study in a real database."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from optuna_tuner import Tuner
+
+STUDIES = Path(__file__).parents[2] / "studies"
+
+
+def test_a_study_that_was_only_made_has_a_report_that_says_so(tmp_path: Path) -> None:
+    tuner = Tuner(f"sqlite:///{tmp_path / 'studies.db'}")
+    study = tuner.create(tuner.validate(STUDIES / "simulated-vllm.yaml"))
+    made = tuner.report(study.name)
+    tuner.close()
+    assert made.summary.decision == "rehearsal"
+    assert "No trial has been measured yet." in made.summary.text
+    assert made.plots == ()
