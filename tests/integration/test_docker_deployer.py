@@ -158,6 +158,15 @@ def test_a_worker_that_dies_between_making_a_container_and_starting_it_leaves_on
     deployer.stop(handle, 0)
 
 
+def test_a_handle_names_the_image_by_its_id_since_a_tag_may_name_another_one_tomorrow(
+    deployer: Docker, docker_daemon: DockerDaemon, tmp_path: Path
+) -> None:
+    with started(deployer, tmp_path, launch_of(small_servers.ANSWERS)) as server, docker_daemon.client() as client:
+        image = str(server.handle.ref["image"])
+        assert image.startswith("sha256:")
+        assert client.inspect_image(image)["Id"] == image
+
+
 def test_a_container_that_somebody_stops_is_lost_and_says_nothing_about_its_flags(
     deployer: Docker, docker_daemon: DockerDaemon, tmp_path: Path
 ) -> None:
