@@ -164,7 +164,7 @@ def test_a_handle_names_the_image_by_its_id_since_a_tag_may_name_another_one_tom
     with started(deployer, tmp_path, launch_of(small_servers.ANSWERS)) as server, docker_daemon.client() as client:
         image = str(server.handle.ref["image"])
         assert image.startswith("sha256:")
-        assert client.inspect_image(image)["Id"] == image
+        assert client.inspect_image(image)["Id"] == image  # type: ignore[no-untyped-call]
 
 
 def test_a_container_that_somebody_stops_is_lost_and_says_nothing_about_its_flags(
