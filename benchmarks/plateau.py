@@ -15,6 +15,7 @@ import json
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from math import inf
 from pathlib import Path
 
 import numpy as np
@@ -111,12 +112,17 @@ def by_estimate(runs: Sequence[Run]) -> Iterator[Sequence[str]]:
     yield ("estimate", "moments", "estimate, mean", "came true, mean", "more came true than estimated")
     yield ("---",) * 5
     moments = [(gain, run.gain(after)) for run in runs for after, gain in run.outlooks.items()]
-    for low, high in zip((0.0, *LOOKS), (*LOOKS, float("inf")), strict=True):
+    for low, high in zip((0.0, *LOOKS), (*LOOKS, inf), strict=True):
         some = [(gain, true) for gain, true in moments if low <= gain < high]
         if some:
             means = [statistics.fmean(each) for each in zip(*some, strict=True)]
             under = sum(true > gain for gain, true in some) / len(some)
-            yield (f"{low:.1%} to {high:.1%}", f"{len(some)}", *(f"{mean:.2%}" for mean in means), f"{under:.0%}")
+            yield (
+                f"{low:.1%} to {high:.1%}" if high < inf else f"above {low:.1%}",
+                f"{len(some)}",
+                *(f"{mean:.2%}" for mean in means),
+                f"{under:.0%}",
+            )
 
 
 def main() -> None:
