@@ -7,8 +7,10 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -27,6 +29,14 @@ REAL = os.environ.get("OPTUNA_TUNER_TEST_KUBECONFIG")
 IMAGE = os.environ.get("OPTUNA_TUNER_TEST_KUBERNETES_IMAGE", "python:3.11-slim")
 PYTHON = "python3" if REAL else sys.executable
 COLLECTED_S = 10.0  # what a Job owned goes a moment after it
+_CLUSTER = """
+import sys
+from optuna_tuner.testing.fake_cluster import FakeCluster
+fake = FakeCluster(sys.argv[1:])
+print(fake.kubeconfig, flush=True)
+sys.stdin.read()
+fake.close()
+"""
 
 
 class Cluster:
@@ -56,6 +66,16 @@ class Cluster:
             return objects
         poll(lambda: None if self.objects(name) else True, Deadline.after(COLLECTED_S))
         return self.objects(name)
+
+
+@contextmanager
+def cluster_process() -> Iterator[Cluster]:
+    """The fake one in a process of its own, for those who fork."""
+    words = [sys.executable, "-c", _CLUSTER, IMAGE]
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        yield Cluster(Path(process.stdout.readline().strip()))
+        process.communicate()
 
 
 @pytest.fixture(scope="session")

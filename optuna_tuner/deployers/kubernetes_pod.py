@@ -94,6 +94,8 @@ def _waiting(seen: Seen, status: Facts, container: Facts) -> State:
     if why in _NEVER and message != f'secret "{seen.name}" not found':  # it is made right after the Job
         last = f"; {seen.events[-1]}" if seen.events else ""
         raise DeployerError(f"the container cannot be started: {why}: {message}{last}")
+    if not _mapping(seen.pod or {}, "spec").get("nodeName"):
+        return State(status=Status.QUEUED, detail="it waits for a node")
     mounts = next((each for each in reversed(seen.events) if each.startswith("FailedMount: ")), "")
     if "hostPath type check failed" in mounts:
         raise DeployerError(f"a volume cannot be mounted: {mounts}")
@@ -150,7 +152,8 @@ def _why_lost(pod: Facts, status: Facts) -> str:
     if container.get("ready") is True and ready.get("status") == "False" and not ready.get("reason"):
         return "its node does not answer any more"
     ended = _mapping(_mapping(container, "state"), "terminated")
-    return "its node lost sight of the container" if ended.get("reason") == "ContainerStatusUnknown" else ""
+    unseen = ended.get("reason") in {"ContainerStatusUnknown", "Unknown"}  # the node was restarted
+    return "its node lost sight of the container" if unseen else ""
 
 
 def _ended(ended: Facts) -> State:

@@ -54,7 +54,7 @@ def plan(
     objection = known_bad(spec, parts, model, slots[0])
     examples = islice(random_configurations(spec, objection), EXAMPLES)
     chosen = [*[Params()] * spec.baseline, *spec.first_params, *examples]
-    labels = {"study": "(study)", "attempt": "(attempt)", "worker": "(worker)"}
+    labels = {"study": "STUDY", "attempt": "ATTEMPT", "worker": "WORKER"}
     launches = tuple(
         parts.deployer.render(parts.engine.render(model, params, slots[0]), f"example-{place}", labels, slots[0])
         for place, params in enumerate(chosen)

@@ -19,11 +19,13 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
+import clusters
 import pytest
 import traced_worker as traced
 import tracing
 from aftermath import until_none
 from checker import outcome_of
+from clusters import cluster_process
 from dockers import IMAGE, own_daemon
 from kill_points import reap
 from players import SKIPPED, Found, play_all, say, words
@@ -278,4 +280,28 @@ def slurm(folder: Path) -> Iterator[Real]:
         )
 
 
-REAL: Mapping[str, Callable[[Path], AbstractContextManager[Real]]] = {"local": local, "docker": docker, "slurm": slurm}
+@contextmanager
+def kubernetes(folder: Path) -> Iterator[Real]:  # noqa: ARG001  all lie in a home of their own
+    """Jobs of the fake cluster; the one of these that is not the real thing."""
+    with cluster_process() as cluster:
+        yield Real(
+            "deployers/kubernetes.py",
+            "Kubernetes",
+            {
+                "unsent": Gate("deployers/kubernetes_api.py", "Api.create"),
+                "unnoted": Gate("deployers/kubernetes.py", "Kubernetes._handle"),  # it is made, and nobody knows of it
+                "forwarding": Gate("deployers/tunnel.py", "Tunnel._start"),
+                "deleted": Gate("deployers/tunnel.py", "Tunnel.close"),
+            },
+            {"kind": "kubernetes", **cluster.options},
+            {"image": clusters.IMAGE},
+            lambda server: [*cluster.objects(server), *marked(f"{server}-tunnel")],
+        )
+
+
+REAL: Mapping[str, Callable[[Path], AbstractContextManager[Real]]] = {
+    "local": local,
+    "docker": docker,
+    "kubernetes": kubernetes,
+    "slurm": slurm,
+}

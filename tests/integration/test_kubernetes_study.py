@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -41,6 +42,10 @@ def forwards(cluster: FakeCluster) -> list[int]:
     return [each.pid for each in psutil.process_iter() if is_one(each)]
 
 
+def pod_of(request: Mapping[str, Any]) -> object:
+    return request["body"]["job"]["spec"]["template"]["spec"]
+
+
 def file(cluster: FakeCluster, folder: Path, *, requests: int = QUICK, gpus: int = 1, **flags: object) -> Path:
     document = {
         "name": "pods",
@@ -61,8 +66,11 @@ def file(cluster: FakeCluster, folder: Path, *, requests: int = QUICK, gpus: int
 def test_a_study_runs_on_a_cluster_and_says_how_it_was_reached(
     fake_cluster: FakeCluster, tuner: Tuner, tmp_path: Path
 ) -> None:
-    ran = say("run", str(file(fake_cluster, tmp_path)))
-    assert ran.returncode == 0, ran.stderr
+    path = str(file(fake_cluster, tmp_path))
+    planned, ran = say("plan", path, "-o", "json"), say("run", path)
+    assert (planned.returncode, ran.returncode) == (0, 0), planned.stderr + ran.stderr
+    sent = [json.loads(each.read_text()) for each in sorted(tmp_path.rglob("launch.json"))]
+    assert pod_of(json.loads(planned.stdout)["launches"][0]) in map(pod_of, sent)
     trials = tuner.trials("pods")
     assert [trial.state for trial in trials] == [TrialState.FEASIBLE] * 2
     assert {trial.slot for trial in trials} == {"kubernetes-0"}

@@ -22,7 +22,8 @@ def pod(container: Json = None, **status: Json) -> Seen:
     if isinstance(container, dict):
         known = [{"name": "sidecar"}, {"name": "server", "ready": True, **container}]
     metadata: Json = {"name": "tuner-a1-x2x4q", "labels": {"optuna-tuner/name": "tuner-a1"}}
-    return Seen(pod={"metadata": metadata, "status": {"containerStatuses": known, **status}})
+    spec: Json = {"nodeName": "node-1"}
+    return Seen(pod={"metadata": metadata, "spec": spec, "status": {"containerStatuses": known, **status}})
 
 
 def condition(kind: str, status: str, reason: str = "", message: str = "") -> Json:
@@ -53,6 +54,8 @@ RUNS: Json = {"state": {"running": {"startedAt": "now"}}}
             "it waits for a node: Unschedulable: 0/3 nodes",
         ),
         (pod(phase="Pending", conditions=condition("PodScheduled", "True")), Status.QUEUED, "its node prepares it"),
+        (Seen(pod={"status": {"phase": "Pending"}}), Status.QUEUED, "it waits for a node"),
+        (ended(255, "Unknown"), Status.LOST, "lost sight of the container"),
         (waiting("ContainerCreating"), Status.QUEUED, "ContainerCreating"),
         (waiting("ErrImagePull", "429 too many"), Status.QUEUED, "ErrImagePull: 429 too many"),
         (waiting("CreateContainerConfigError", 'secret "tuner-a1" not found'), Status.QUEUED, "not found"),

@@ -53,6 +53,19 @@ def sampled(sample: SampleStudy, known: int = 11) -> StudyView:
     return study_view(sample.record, sample.spec, sample.attempts[:known], sample.workers, BEGAN + timedelta(hours=1))
 
 
+def test_no_text_changes_what_kubernetes_reads() -> None:
+    study = vllm(Params(env={"MODE": HOSTILE}), flags={"hf_overrides": HOSTILE})
+    deployment, _ = yaml.safe_load_all(text(study, Format.KUBERNETES))
+    [container] = deployment["spec"]["template"]["spec"]["containers"]
+    assert HOSTILE.replace("$(", "$$(") in container["command"]
+    assert {"name": "MODE", "value": HOSTILE.replace("$(", "$$(")} in container["env"]
+
+
+def test_a_service_of_kubernetes_has_no_address_to_choose() -> None:
+    assert refusal(vllm(), Format.KUBERNETES, host="0.0.0.0").endswith("leave --host out")  # noqa: S104
+    assert refusal(vllm(image=None), Format.KUBERNETES).startswith("the study names no image")
+
+
 def test_every_format_has_a_writer() -> None:
     assert set(WRITERS) == set(Format)
 
