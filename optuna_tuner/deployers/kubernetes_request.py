@@ -41,11 +41,6 @@ class KubernetesRequest(BaseModel):
         """Where all of it lies."""
         return str(_mapping(self.job["metadata"])["namespace"])
 
-    @property
-    def model(self) -> str:
-        """What clients call the model."""
-        return str(_mapping(_mapping(self.job["metadata"])["annotations"])[MODEL_NOTE])
-
 
 def body_of(launch: Launch, name: str, labels: Mapping[str, str], options: KubernetesOptions) -> KubernetesRequest:
     """The launch as a Job. Raises DeployerError for what cannot be sent."""
@@ -78,6 +73,7 @@ def pod_of(launch: Launch, secret: str, options: KubernetesOptions) -> dict[str,
     """The pod's own part; `secret` is the name of the Secret that holds the launch's secrets."""
     pod: dict[str, Json] = {
         "restartPolicy": "Never",
+        "shareProcessNamespace": True,  # as process 1 a server would not hear SIGTERM, and would have orphans to reap
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,  # a Service called vllm would set VLLM_PORT, and so on
         "containers": [_container(launch, secret, options)],

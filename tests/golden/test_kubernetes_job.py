@@ -84,6 +84,7 @@ def test_a_launch_is_a_job_that_is_tried_once_and_ends_by_itself() -> None:
                 "metadata": {"labels": OURS},
                 "spec": {
                     "restartPolicy": "Never",
+                    "shareProcessNamespace": True,
                     "automountServiceAccountToken": False,
                     "enableServiceLinks": False,
                     "containers": [
@@ -134,6 +135,7 @@ def test_all_that_a_study_may_say_of_a_cluster_is_in_its_job() -> None:
     ]
     assert pod == {
         "restartPolicy": "Never",
+        "shareProcessNamespace": True,
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,
         "volumes": [

@@ -17,7 +17,6 @@ from optuna_tuner.results.trials import TrialState
 from optuna_tuner.testing.fake_cluster import FakeCluster
 from optuna_tuner.values import Cause
 
-FOR_EVER_S = 3600
 QUICK, SLOW = 2, 400
 OURS = ("jobs", "pods", "services", "secrets")
 
@@ -46,11 +45,11 @@ def pod_of(request: Mapping[str, Any]) -> object:
     return request["body"]["job"]["spec"]["template"]["spec"]
 
 
-def file(cluster: FakeCluster, folder: Path, *, requests: int = QUICK, gpus: int = 1, **flags: object) -> Path:
+def file(cluster: FakeCluster, folder: Path, *, requests: int = QUICK, gpus: int = 1) -> Path:
     document = {
         "name": "pods",
         "model": {"name": "tiny"},
-        "engine": {"kind": "fake", "image": IMAGE, "flags": {"ttft_ms": 5, **flags}},
+        "engine": {"kind": "fake", "image": IMAGE, "flags": {"ttft_ms": 5}},
         "deployer": {"kind": "kubernetes", "kubeconfig": str(cluster.kubeconfig), "gpus": gpus, "poll_s": 0.5},
         "benchmark": {"kind": "http", "scenario": "D(8,64)", "concurrency": [1], "requests": requests},
         "space": {"itl_ms": {"type": "float", "low": 4.0, "high": 5.0}},
@@ -78,16 +77,12 @@ def test_a_study_runs_on_a_cluster_and_says_how_it_was_reached(
     assert fake_cluster.names(*OURS) == []
 
 
-@pytest.mark.parametrize("phase", ["queue", "start_up", "benchmark"])
+@pytest.mark.parametrize("phase", ["queue", "benchmark"])
 def test_the_job_of_a_killed_worker_is_found_and_ended(
     fake_cluster: FakeCluster, tuner: Tuner, tmp_path: Path, phase: str
 ) -> None:
-    wounds: dict[str, dict[str, int]] = {
-        "queue": {"gpus": 4},
-        "start_up": {"start_s": FOR_EVER_S},
-        "benchmark": {"requests": SLOW},
-    }
-    tuner.create(tuner.validate(file(fake_cluster, tmp_path, **wounds[phase])))
+    wounded = {"gpus": 4} if phase == "queue" else {"requests": SLOW}
+    tuner.create(tuner.validate(file(fake_cluster, tmp_path, **wounded)))
     with process("run", "pods") as run:
         wait_for(lambda: fake_cluster.names("jobs") and any(each.phase == phase for each in running(tuner, "pods")))
         for each in (psutil.Process(run.pid), *workers(run)):
