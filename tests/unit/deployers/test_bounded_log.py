@@ -2,7 +2,7 @@ import errno
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as some
 
 from optuna_tuner.deployers.supervision.bounded_log import BoundedLog, read
@@ -49,6 +49,7 @@ def test_nothing_is_said_to_be_missing_before_it_is(path: Path, size: int) -> No
     assert kept(path) <= 1000
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(parts=some.lists(some.binary(max_size=400), max_size=40))
 def test_the_limit_holds_and_the_ends_are_true(tmp_path_factory: pytest.TempPathFactory, parts: list[bytes]) -> None:
     path = tmp_path_factory.mktemp("log") / "server.log"
