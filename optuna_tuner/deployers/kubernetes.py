@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -176,7 +177,8 @@ class Kubernetes(Deployer):
         told = {"kubeconfig": self._options.kubeconfig, "context": self._options.context}
         options = [f"--{name}={value}" for name, value in told.items() if value]
         words = [sys.executable, "-m", _FORWARD, "{host}", "{port}", "{namespace}", "{pod}", str(PORT), *options]
-        return Tunnel(words, ("*",))  # whatever a kubeconfig's own program needs to get a token
+        # A kubeconfig may name a program that needs anything to get a token; our own variables may hold a password.
+        return Tunnel(words, [name for name in os.environ if not name.startswith("OPTUNA_TUNER_")])
 
     @property
     def api(self) -> Api:

@@ -95,14 +95,19 @@ def test_the_job_of_a_killed_worker_is_found_and_ended(
     assert trial.cause is Cause.WORKER_LOST
 
 
-def test_a_pod_that_is_taken_away_is_the_machines_fault(
-    fake_cluster: FakeCluster, tuner: Tuner, tmp_path: Path
+def test_a_pod_that_is_taken_away_is_the_machines_fault_and_a_forward_knows_no_password(
+    fake_cluster: FakeCluster, tuner: Tuner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("SOME_TOKEN", "for a kubeconfig's program")
+    monkeypatch.setenv("OPTUNA_TUNER_STORAGE", tuner.storage)
     path = file(fake_cluster, tmp_path, requests=SLOW)
     tuner.create(tuner.validate(path))
     with process("run", "pods") as run:
         wait_for(lambda: measuring(tuner, "pods"))
         [name] = fake_cluster.names("jobs")
+        (environment,) = {frozenset(psutil.Process(pid).environ()) for pid in forwards(fake_cluster)}
+        assert "SOME_TOKEN" in environment
+        assert "OPTUNA_TUNER_STORAGE" not in environment
         fake_cluster.disrupt(name.split()[1], "PreemptionByScheduler", "a better pod came")
         wait_for(lambda: any(each.state is TrialState.FAILED for each in tuner.trials("pods")))
         run.terminate()
