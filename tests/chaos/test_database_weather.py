@@ -30,7 +30,10 @@ from optuna_tuner.values import Params
 
 DONE = Outcome(verdict=Verdict.COMPLETE, values=(12.5,))
 SERVERS = [pytest.param(name, marks=getattr(pytest.mark, name)) for name in ("postgresql", "mysql")]
-IN_FLIGHT = ["sqlite", SERVERS[0], pytest.param("mysql", marks=[pytest.mark.mysql, pytest.mark.campaign])]
+IN_FLIGHT = [
+    "sqlite",
+    *(pytest.param(name, marks=[getattr(pytest.mark, name), pytest.mark.campaign]) for name in ("postgresql", "mysql")),
+]
 
 
 @pytest.fixture(params=SERVERS)

@@ -9,7 +9,7 @@ from first_starts import SIZE, fresh_runs, races
 
 RACES = [
     "sqlite",
-    pytest.param("postgresql", marks=pytest.mark.postgresql),
+    pytest.param("postgresql", marks=[pytest.mark.postgresql, pytest.mark.campaign]),
     pytest.param("mysql", marks=[pytest.mark.mysql, pytest.mark.campaign]),
 ]
 RUNS = ["sqlite", pytest.param("postgresql", marks=[pytest.mark.postgresql, pytest.mark.campaign])]
