@@ -6,9 +6,9 @@ import os
 import platform
 import shutil
 import subprocess
+import sys
 from collections.abc import Sequence
 from functools import cache
-from importlib import metadata
 from pathlib import Path
 
 import psutil
@@ -76,8 +76,12 @@ def _gpus(uuids: Sequence[str]) -> dict[str, Json]:
 
 
 def _packages() -> dict[str, Json]:
-    """Every package of this Python."""
-    found = {each.name: each.version for each in metadata.distributions() if each.name}
+    """Every package of this Python, by the name of its folder: to read what lies in them takes 0.1 s of CPU.
+
+    Source: "Recording installed projects", Python Packaging User Guide: {name}-{version}.dist-info.
+    """
+    folders = [folder.stem for entry in reversed(sys.path) for folder in Path(entry).glob("*-*.dist-info")]
+    found = {name.replace("_", "-").lower(): version for name, _, version in (each.rpartition("-") for each in folders)}
     return dict(sorted(found.items()))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+import sys
 from importlib import metadata
 from pathlib import Path
 
@@ -63,10 +64,18 @@ def test_machine_and_versions_are_told_and_of_the_environment_nothing_but_the_jo
     monkeypatch.setenv("SLURM_JOB_ID", "4711")
     monkeypatch.setenv("OPTUNA_TUNER_STORAGE", "postgresql://me:a secret@host/db")
     known = surroundings(())
-    versions = known["versions"]
-    assert isinstance(versions, dict)
-    assert versions["optuna"] == metadata.version("optuna")
     assert known["job"] == {"SLURM_JOB_ID": "4711"}
     assert isinstance(known["memory_bytes"], int)
     assert "a secret" not in str(known)
     assert "gpus" not in known
+
+
+def test_the_versions_are_those_of_every_package_that_this_python_could_import() -> None:
+    versions = surroundings(())["versions"]
+    assert isinstance(versions, dict)
+    told = dict(versions)
+    assert str(told.pop("python")) in sys.version
+    installed = {
+        each.name.replace("_", "-").replace(".", "-").lower(): each.version for each in metadata.distributions()
+    }
+    assert {name.replace(".", "-"): version for name, version in told.items()} == installed
