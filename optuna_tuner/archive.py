@@ -19,6 +19,7 @@ from optuna_tuner.results.side_by_side import Difference
 from optuna_tuner.results.side_by_side.finding import difference_of
 from optuna_tuner.results.side_by_side.sides import side
 from optuna_tuner.results.task_document import task_document
+from optuna_tuner.results.tracking import Tracked, TrackerKind
 from optuna_tuner.results.trials import TrialView
 from optuna_tuner.results.views import AT_REST, StudyView
 from optuna_tuner.results.why import Why, read_why
@@ -120,6 +121,13 @@ class Archive:
         from optuna_tuner.results.bundle.taking import bundled  # noqa: PLC0415  it loads what reads requests
 
         return bundled(self._store, self.study(name), folder, number)
+
+    def track(self, name: str, kind: TrackerKind, project: str) -> Tracked:
+        """Log a study and its ended trials as runs of MLflow or W&B. Raises EnvironmentFaultError and NotFoundError."""
+        from optuna_tuner.results.tracking.logbook import logbook  # noqa: PLC0415  it brings the report
+        from optuna_tuner.results.tracking.trackers import tracker  # noqa: PLC0415  likewise
+
+        return tracker(kind)(logbook(self.study(name), self.report(name)), project)
 
     def compare(self, first: str, second: str, *, everything: bool = False) -> Difference:
         """What differs between two trials, each `STUDY`, `STUDY/baseline` or `STUDY/7`. Raises NotFoundError."""

@@ -47,7 +47,13 @@ SECTIONS: Mapping[str, Mapping[str, str]] = MappingProxyType(
             "logs": "reading",
             "dashboard": "system",
         },
-        "Take home": {"report": "report", "export": "export", "bundle": "bundle", "summarize": "bundle"},
+        "Take home": {
+            "report": "report",
+            "export": "export",
+            "bundle": "bundle",
+            "summarize": "bundle",
+            "track": "track",
+        },
         "Keep house": {"reap": "reaping", "db": "database", "completion": "system"},
     }
 )

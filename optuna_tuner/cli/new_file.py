@@ -16,9 +16,14 @@ def write(file: Path, text: str, *, force: bool) -> None:
     if file == STDOUT:
         click.echo(text, nl=False)
         return
+    write_bytes(file, text.encode(), force=force)
+
+
+def write_bytes(file: Path, content: bytes, *, force: bool) -> None:
+    """The same of bytes; not to stdout."""
     try:
-        with file.open("w" if force else "x", encoding="utf-8") as opened:
-            opened.write(text)
+        with file.open("wb" if force else "xb") as opened:
+            opened.write(content)
     except FileExistsError as error:
         raise click.UsageError(f"{file} is there already; --force overwrites it") from error
     except OSError as error:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from optuna_tuner.cli.command import command, pass_session
 from optuna_tuner.cli.faults import Exit
+from optuna_tuner.cli.new_file import NEW_FILE, write_bytes
 from optuna_tuner.cli.output import dump, emit, output_option, print_rows
 from optuna_tuner.cli.session import Session
 from optuna_tuner.results.wording import settings, span
@@ -33,7 +35,8 @@ def studies(session: Session, output: str) -> None:
 @command(
     example="optuna-tuner trials my-study\n"
     "optuna-tuner trials my-study --state infeasible\n"
-    "optuna-tuner trials my-study -o csv > trials.csv"
+    "optuna-tuner trials my-study -o csv > trials.csv\n"
+    "optuna-tuner trials my-study --file trials.parquet     with every figure; also .xlsx and .csv"
 )
 @click.argument("study")
 @click.option(
@@ -42,11 +45,27 @@ def studies(session: Session, output: str) -> None:
     help="Only trials in this state.",
 )
 @output_option
+@click.option("--file", type=NEW_FILE, help="Write them to a file instead: .csv, .parquet or .xlsx, by its end.")
+@click.option("--force", is_flag=True, help="Overwrite the file if it is there.")
 @pass_session
-def trials(session: Session, study: str, state: str | None, output: str) -> None:
+def trials(session: Session, study: str, state: str | None, output: str, file: Path | None, *, force: bool) -> None:
     """List a study's trials: flags, values, causes of failure."""
     view = session.tuner.study(study)
-    show_trials(session, replace(view, trials=tuple(t for t in view.trials if state in {None, t.state.value})), output)
+    view = replace(view, trials=tuple(t for t in view.trials if state in {None, t.state.value}))
+    if file is None:
+        show_trials(session, view, output)
+    else:
+        _write_trials(view, file, force=force)
+        session.note(f"Wrote {len(view.trials)} trials to {file}")
+
+
+def _write_trials(view: StudyView, file: Path, *, force: bool) -> None:
+    from optuna_tuner.results.table_files import FORMS, encoded  # noqa: PLC0415  it brings Optuna with it
+    from optuna_tuner.results.tables import whole_trial_table  # noqa: PLC0415  likewise
+
+    if file.suffix not in FORMS:
+        raise click.UsageError(f"{file} ends with none of {', '.join(FORMS)}")
+    write_bytes(file, encoded(whole_trial_table(view), file.suffix), force=force)
 
 
 @command(example="optuna-tuner best my-study\noptuna-tuner best my-study -o json")

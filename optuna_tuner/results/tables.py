@@ -77,6 +77,23 @@ def trial_table(study: StudyView) -> Table:
     return Table(columns=(*TRIAL_COLUMNS, *names), rows=tuple(rows))
 
 
+def whole_trial_table(study: StudyView) -> Table:
+    """The trial table, and after it all figures as `metrics.<name>`, whether it is feasible, why, when and where."""
+    table = trial_table(study)
+    names = tuple(dict.fromkeys(name for trial in study.trials for name in trial.metrics))
+    rest = ("feasible", "reason", "started", "ended", "attempt", "host")
+    rows = (
+        (*row, *map(trial.metrics.get, names), *_rest(trial))
+        for row, trial in zip(table.rows, study.trials, strict=True)
+    )
+    return Table(columns=(*table.columns, *(f"metrics.{name}" for name in names), *rest), rows=tuple(rows))
+
+
+def _rest(trial: TrialView) -> tuple[Cell, ...]:
+    times = _time(trial.started), _time(trial.ended)
+    return trial.feasible, trial.reason or None, *times, trial.attempt_id, trial.host or None
+
+
 def _trial_cells(trial: TrialView) -> tuple[Cell, ...]:
     return (
         trial.number,

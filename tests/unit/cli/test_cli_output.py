@@ -17,6 +17,8 @@ from optuna_tuner.spec.study import Part
 from optuna_tuner.store.records import AttemptState
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from fake_tuner import FakeTuner
 
 Invoke = Callable[..., Result]
@@ -156,3 +158,24 @@ def test_results_without_a_flag_have_no_table_of_flags(invoke: Invoke, tuner: Fa
     said = invoke("results", "sample").stdout
     assert "best (trial 0)" in said
     assert not any(line.startswith("flag") for line in said.splitlines())
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".parquet", ".xlsx"])
+def test_trials_can_be_written_to_a_file_which_is_not_overwritten_unasked(
+    invoke: Invoke, tmp_path: Path, suffix: str
+) -> None:
+    file = tmp_path / f"trials{suffix}"
+    done = invoke("trials", "sample", "--file", str(file))
+    assert (done.exit_code, done.stdout) == (0, "")
+    assert f"trials to {file}" in done.stderr
+    before = file.read_bytes()
+    again = invoke("trials", "sample", "--file", str(file))
+    assert (again.exit_code, file.read_bytes()) == (2, before)
+    assert invoke("trials", "sample", "--file", str(file), "--force").exit_code == 0
+
+
+def test_a_file_of_another_kind_is_refused(invoke: Invoke, tmp_path: Path) -> None:
+    done = invoke("trials", "sample", "--file", str(tmp_path / "trials.ods"))
+    assert done.exit_code == 2
+    assert "ends with none of .csv, .parquet, .xlsx" in done.stderr
+    assert not list(tmp_path.iterdir())
