@@ -12,7 +12,7 @@ install: $(BIN)/optuna-tuner
 $(BIN)/optuna-tuner: pyproject.toml
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet --editable '.[docker,embedded,gpu,kubernetes,mlflow,mysql,notify,postgresql,tables,wandb]' --group dev
+	$(BIN)/python -m pip install --quiet --no-compile --editable '.[docker,embedded,gpu,kubernetes,mlflow,mysql,notify,postgresql,tables,wandb]' --group dev
 	touch $@
 
 lint: install
