@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from optuna_tuner.archive import Archive, spec_of
 from optuna_tuner.clock import Deadline
@@ -22,6 +23,7 @@ from optuna_tuner.store.records import Desired, StudyRecord
 from optuna_tuner.store.store import Store
 from optuna_tuner.tuning.budget import wall_time
 from optuna_tuner.tuning.fleet import Fleet
+from optuna_tuner.tuning.history import ensure_optuna_study
 from optuna_tuner.tuning.interrupts import on_signals
 from optuna_tuner.tuning.model import model_paths, prepare_model
 from optuna_tuner.tuning.plan import Plan, plan
@@ -32,6 +34,9 @@ from optuna_tuner.tuning.setting import assemble
 from optuna_tuner.tuning.slots import holding_for, slots_for
 from optuna_tuner.tuning.study import ask_for_confirmation, create_or_resume
 from optuna_tuner.tuning.warm_start import found, warmed
+
+if TYPE_CHECKING:
+    from optuna_tuner.results.dashboard.shelf import Shelf
 
 __all__ = ["Check", "Plan", "Tuner"]
 
@@ -144,13 +149,26 @@ class Tuner(Archive):
             raise NotFoundError(several)
         return self._store.studies.get(names[0])
 
+    def hang(self, name: str, page: str) -> None:
+        """Hang a report's HTML among the study's files in the dashboard, in the place of an earlier one."""
+        from optuna_tuner.results.dashboard import hang  # noqa: PLC0415  it loads optuna-dashboard
+
+        record = self._store.studies.get(name)
+        ensure_optuna_study(self._store, spec_of(record))
+        exhibit = self._shelf().lay(record.id, "report.html", page.encode())
+        storage = self._store.optuna_storage()
+        self._store.weathered(lambda: hang(storage, name, exhibit))
+
     def _publish(self, name: str) -> None:
         from optuna_tuner.results.dashboard import fill  # noqa: PLC0415  it loads optuna-dashboard
-        from optuna_tuner.results.dashboard.shelf import Shelf  # noqa: PLC0415  as above
 
-        shelf = Shelf(artifacts_folder(), self._store.artifacts.attempt_folder)
-        storage, study = self._store.optuna_storage(), self.study(name)
+        storage, study, shelf = self._store.optuna_storage(), self.study(name), self._shelf()
         self._store.weathered(lambda: fill(storage, study, shelf))
+
+    def _shelf(self) -> Shelf:
+        from optuna_tuner.results.dashboard.shelf import Shelf  # noqa: PLC0415  it loads optuna-dashboard
+
+        return Shelf(artifacts_folder(), self._store.artifacts.attempt_folder)
 
     # Steering
 

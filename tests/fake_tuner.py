@@ -133,6 +133,9 @@ class FakeTuner(Tuner):
         study, model = self.study(name), Model(name="tiny", path="/models/tiny", tokenizer="/models/tiny")
         return report(Material(study=study, model=model, kinds=self._kinds, written=ENDED, price=price))
 
+    def hang(self, name: str, page: str) -> None:
+        self.asked.append(("hang", name, page[:15]))
+
     def why(self, name: str) -> Why:
         loss = Loss(share=0.25, error=0.02, holds=0.99)
         flag = FlagWorth(flag="max_num_seqs", value=256, default=128, loss=loss, needed=True)

@@ -50,7 +50,8 @@ def report(
     """Write the report: what to deploy, for how much load, and why.
 
     Its first page fits on one printed sheet. The HTML is one file that works offline. A study that still runs, or
-    found nothing, has a report too; it names what is missing.
+    found nothing, has a report too; it names what is missing. What is written to a file or folder hangs in the
+    dashboard too, among the study's files.
     """
     if place != STDOUT and place.suffix not in ("", *SUFFIXES) and not place.is_dir():
         raise click.UsageError(f"{place} is no folder, and no file that ends with {', '.join(SUFFIXES)}")
@@ -66,7 +67,14 @@ def report(
         write_folder(place, files, force=force)
         session.note(lack or f"Wrote {len(files)} files")
     if place != STDOUT:
+        _hang(session, study, made)
         session.note(f"Open {place if place.suffix in SUFFIXES else place / 'report.html'}")
+
+
+def _hang(session: Session, study: str, made: Report) -> None:
+    from optuna_tuner.results.report.files import Form, rendered  # noqa: PLC0415  it brings pydantic's models
+
+    session.tuner.hang(study, rendered(made, Form.HTML))
 
 
 def _made(session: Session, study: str, price: GpuPrice) -> Report:

@@ -19,7 +19,7 @@ import pytest
 from optuna.storages import RDBStorage
 
 from optuna_tuner.errors import EnvironmentFaultError, NotFoundError
-from optuna_tuner.results.dashboard import DashboardStorage, dashboard_app, fill, make_server
+from optuna_tuner.results.dashboard import DashboardStorage, dashboard_app, fill, hang, make_server
 from optuna_tuner.results.dashboard.shelf import Shelf
 from optuna_tuner.results.importance import importance_of
 from optuna_tuner.results.views import StudyView, study_view
@@ -204,6 +204,18 @@ def test_a_trial_lists_its_files_and_nothing_else(show: Show) -> None:
     assert answer.headers["content-security-policy"].startswith("sandbox")
     assert answer.headers["x-content-type-options"] == "nosniff"
     assert "access-control-allow-origin" not in answer.headers
+
+
+def test_a_report_that_hangs_is_a_file_of_the_study_and_the_next_one_takes_its_place(
+    show: Show, storage: RDBStorage, shelf: Shelf
+) -> None:
+    client = show(sample_study())
+    for content in (b"<p>first", b"<p>second"):
+        hang(storage, "sample", shelf.lay("study-1", "report.html", content))
+    (listed,) = page_of(client)["artifacts"]
+    answer = client.get(f"/artifacts/1/{listed['artifact_id']}")
+    assert (listed["filename"], answer.content) == ("report.html", b"<p>second")
+    assert listed["mimetype"] == "application/octet-stream"  # a page with scripts is for the user to open
 
 
 def test_a_study_cannot_be_deleted_from_the_browser(show: Show, storage: RDBStorage) -> None:

@@ -16,11 +16,11 @@ from optuna.study.study import _SYSTEM_ATTR_METRIC_NAMES
 from optuna.trial import FrozenTrial
 from optuna_dashboard._custom_plot_data import SYSTEM_ATTR_PLOT_DATA, get_plotly_graph_objects, save_graph_object_json
 from optuna_dashboard._note import note_str_key_prefix, note_ver_key, split_body
-from optuna_dashboard.artifact._backend import DASHBOARD_ARTIFACTS_ATTR_PREFIX
+from optuna_dashboard.artifact._backend import ARTIFACTS_ATTR_PREFIX, DASHBOARD_ARTIFACTS_ATTR_PREFIX
 
 from optuna_tuner.results import figures
 from optuna_tuner.results.dashboard.notes import is_ours, running_note, study_note, trial_note
-from optuna_tuner.results.dashboard.shelf import Shelf
+from optuna_tuner.results.dashboard.shelf import Exhibit, Shelf
 from optuna_tuner.results.importance import importance_of
 from optuna_tuner.results.views import ACTIVE, StudyView
 from optuna_tuner.values import Json
@@ -70,11 +70,17 @@ class _Page:
         if get_plotly_graph_objects(self.system).get(name) != figure_json:
             save_graph_object_json(self.storage, self.id, f"{SYSTEM_ATTR_PLOT_DATA}{name}:", figure_json)
 
-    def attach(self, trial_id: int, artifact_id: str, meta: str) -> None:
-        """An artifact of a trial."""
-        key = f"{DASHBOARD_ARTIFACTS_ATTR_PREFIX}{trial_id}:{artifact_id}"
+    def attach(self, trial_id: int | None, artifact_id: str, meta: str) -> None:
+        """An artifact of a trial, or of the study."""
+        of_trial = f"{DASHBOARD_ARTIFACTS_ATTR_PREFIX}{trial_id}:{artifact_id}"
+        key = f"{ARTIFACTS_ATTR_PREFIX}{artifact_id}" if trial_id is None else of_trial
         if self.system.get(key) != meta:
             self.storage.set_study_system_attr(self.id, key, meta)
+
+
+def hang(storage: BaseStorage, name: str, exhibit: Exhibit) -> None:
+    """List a file among the study's own. Raises KeyError when Optuna has no study of this name."""
+    _Page(storage, name).attach(None, exhibit.id, exhibit.meta())
 
 
 def fill(storage: BaseStorage, study: StudyView, shelf: Shelf) -> None:

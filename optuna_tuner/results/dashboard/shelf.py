@@ -42,7 +42,7 @@ class Exhibit:
 
     def meta(self) -> str:
         """What Optuna keeps of an artifact."""
-        mimetype = TYPES.get(self.path.suffix, "application/octet-stream")
+        mimetype = TYPES.get(Path(self.name).suffix, "application/octet-stream")
         _, encoding = mimetypes.guess_type(self.name)
         return json.dumps({"artifact_id": self.id, "filename": self.name, "mimetype": mimetype, "encoding": encoding})
 
@@ -69,6 +69,15 @@ class Shelf:
             self._put(exhibit)
             found.append(exhibit)
         return found
+
+    def lay(self, study_id: str, name: str, content: bytes) -> Exhibit:
+        """Put a file of the study itself on the shelf, in the place of an earlier one of this name."""
+        exhibit_id = str(uuid.uuid5(uuid.NAMESPACE_URL, f"{study_id}/{name}"))
+        exhibit = Exhibit(id=exhibit_id, name=name, path=self._folder / exhibit_id)
+        draft = self._folder / f".{exhibit_id}-{os.getpid()}"
+        draft.write_bytes(content)
+        draft.replace(exhibit.path)
+        return exhibit
 
     def command(self, study_id: str, attempt_id: str) -> str:
         """The command that started a trial's server, ready for a shell; empty where it was not kept."""

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import Result
+from fake_tuner import FakeTuner
 
 Invoke = Callable[..., Result]
 
@@ -24,6 +25,16 @@ def test_a_file_is_what_its_name_ends_with(invoke: Invoke, tmp_path: Path, name:
     file = tmp_path / name
     assert invoke("report", "sample", "-o", str(file)).exit_code == 0
     assert file.read_text(encoding="utf-8").startswith(begins)
+
+
+def test_what_is_written_hangs_in_the_dashboard_and_what_is_printed_does_not(
+    invoke: Invoke, tuner: FakeTuner, tmp_path: Path
+) -> None:
+    assert invoke("report", "sample").exit_code == 0
+    hung = [each for each in tuner.asked if each[0] == "hang"]
+    assert hung == []
+    assert invoke("report", "sample", "-o", str(tmp_path / "r.json")).exit_code == 0
+    assert [each for each in tuner.asked if each[0] == "hang"] == [("hang", "sample", "<!doctype html>")]
 
 
 def test_a_folder_gets_every_form_and_is_not_overwritten_unasked(invoke: Invoke, tmp_path: Path) -> None:
