@@ -10,16 +10,28 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
-from optuna_tuner.search.confirming import Confirmation, confirmation_of, next_run
+from optuna_tuner.search.confirmation import Confirmation
+from optuna_tuner.search.confirming import confirmation_of, next_run, simplification_of, unthought
+from optuna_tuner.search.simplifying import Simplification
 from optuna_tuner.spec.study import StudySpec
 from optuna_tuner.store.attempt_rows import queued
-from optuna_tuner.store.records import AttemptKind, AttemptRecord, AttemptState, Extra, Outcome, Verdict, WorkerRecord
+from optuna_tuner.store.records import (
+    AttemptKind,
+    AttemptRecord,
+    AttemptState,
+    Drops,
+    Extra,
+    Outcome,
+    Verdict,
+    WorkerRecord,
+)
 from optuna_tuner.values import Params, Slot
 
 BEGAN = datetime(2026, 1, 1, tzinfo=UTC)
 DEFAULT = Params()
 
 Measure = Callable[[Params], Outcome]
+Predict = Callable[[Params], Drops]
 
 
 def paper_spec(*, confirm: object = None, direction: str = "maximize", **changes: object) -> StudySpec:
@@ -63,6 +75,7 @@ class PaperStudy:
         self.spec, self._measure = spec, measure
         self.attempts: list[AttemptRecord] = []
         self.workers: Sequence[WorkerRecord] = (worker_on("slot-0"),)
+        self.drops: Drops | None = None
 
     def search(self, configurations: Sequence[Params]) -> None:
         """Measure the default, and then these."""
@@ -72,18 +85,28 @@ class PaperStudy:
 
     def next(self, worker_id: str | None = None) -> Extra | None:
         """What this worker is to measure again."""
-        return next_run(self.spec, self.attempts, self.workers, worker_id)
+        return next_run(self.spec, self.attempts, self.workers, self.drops, worker_id)
 
-    def confirm(self) -> Confirmation | None:
-        """Measure again until it is enough."""
-        while (extra := self.next("slot-0")) is not None:
+    def confirm(self, predict: Predict | None = None) -> Confirmation | None:
+        """Measure again until it is enough; `predict` says of a winner which flags may be left out."""
+        while True:
+            found = unthought(self.spec, self.attempts, self.workers, self.drops)
+            if found is not None and predict is not None:
+                self.drops = predict(found.winner.params or DEFAULT)
+            extra = self.next("slot-0")
+            if extra is None:
+                return self.confirmation
             self.run(extra)
-        return self.confirmation
 
     @property
     def confirmation(self) -> Confirmation | None:
         """What was confirmed so far."""
         return confirmation_of(self.spec, self.attempts, self.workers)
+
+    @property
+    def simplification(self) -> Simplification | None:
+        """What was simplified so far."""
+        return simplification_of(self.spec, self.attempts, self.workers, self.drops)
 
     def run(self, extra: Extra, worker_id: str = "slot-0") -> AttemptRecord:
         """Measure one."""

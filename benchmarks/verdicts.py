@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from paper_study import DEFAULT, PaperStudy, gave, paper_spec
 
-from optuna_tuner.search.confirming import Confirmation
+from optuna_tuner.search.confirmation import Confirmation
 from optuna_tuner.search.gain import Decision
 from optuna_tuner.store.records import Outcome
 from optuna_tuner.values import Params

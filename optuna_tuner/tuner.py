@@ -87,14 +87,22 @@ class Tuner(Archive):
         return self.study(record.name)
 
     def confirm(
-        self, name: str, *, pairs: int | None = None, workers: int = 1, progress: Progress | None = None
+        self,
+        name: str,
+        *,
+        pairs: int | None = None,
+        simplify: int | None = None,
+        workers: int = 1,
+        progress: Progress | None = None,
     ) -> StudyView:
         """Measure the best of a study that has ended against the default, in so many pairs in all; its search is over.
+
+        After a win, up to `simplify` configurations with fewer flags are measured, too.
 
         Raises ConflictError where it runs, or has nothing to confirm; else as `run`.
         """
         demand_gain(self.study(name))
-        ask_for_confirmation(self._store, self._store.studies.get(name), pairs)
+        ask_for_confirmation(self._store, self._store.studies.get(name), pairs, simplify)
         return self.run(name, workers=workers, progress=progress)
 
     def _employ(self, record: StudyRecord, workers: int, tick: Callable[[], None]) -> None:

@@ -63,7 +63,7 @@ class FakeTuner(Tuner):
             space_size=float("inf"),
             left_out=0,
             trials=10,
-            extra=ExtraRuns(controls=0, reruns=3, pairs=5),
+            extra=ExtraRuns(controls=0, reruns=3, pairs=5, simpler=1),
             at_most_s=7200,
             estimate_s=None,
             slots=(Slot(name="cpu-0", host="here"),),
@@ -87,10 +87,11 @@ class FakeTuner(Tuner):
         name: str,
         *,
         pairs: int | None = None,
+        simplify: int | None = None,
         workers: int = 1,
         progress: Callable[[StudyView], None] | None = None,
     ) -> StudyView:
-        self.asked.append(("confirm", name, pairs, workers))
+        self.asked.append(("confirm", name, pairs, simplify, workers))
         if progress:
             progress(self.view(11))
         return self.study(name)
@@ -142,7 +143,7 @@ class FakeTuner(Tuner):
         other = FlagWorth(flag="block_size", value=32, default=None, loss=None, needed=False)
         return Why(
             number=getattr(self.study(name).best.trial, "number", None),
-            worths=Worths(flags=(flag, other), loss=replace(loss, share=0.004)),
+            worths=Worths(flags=(flag, other), loss=replace(loss, share=0.004), default={}),
             trials=9,
             outlook=0.012,
         )

@@ -41,7 +41,7 @@ def show_results(session: Session, view: StudyView, why: Why | None = None) -> N
         _show_best(session, view, best)
     for line in filter(None, (why.text, why.ahead) if why else ()):
         session.out.print(f"\n{line}")
-    session.note(_next_steps(view))
+    session.note(_next_steps(view, why))
 
 
 def show_counts(session: Session, view: StudyView) -> None:
@@ -113,9 +113,11 @@ def _flags(view: StudyView, best: TrialView) -> Rows:
     ]
 
 
-def _next_steps(view: StudyView) -> str:
+def _next_steps(view: StudyView, why: Why | None) -> str:
     name, trial = quote(view.name), view.best.trial or view.best.nearest
     steps = [f"optuna-tuner confirm {name}"] if view.is_unconfirmed else []
+    if why and why.is_too_long and view.has_won and view.simplification is None:
+        steps += [f"optuna-tuner confirm {name} --simplify 1"]
     steps += [f"optuna-tuner show {name} {trial.number}"] if trial else []
     steps += [f"optuna-tuner why {name}"] if view.best.trial else []
     steps += [f"optuna-tuner trials {name}", f"optuna-tuner report {name} -o report"]

@@ -62,6 +62,8 @@ def _again(extra: ExtraRuns) -> str:
         "winner and default, in pairs": 2 * extra.pairs,
     }
     said = "; ".join(f"{count} x {what}" for what, count in parts.items() if count)
+    if extra.simpler:
+        said += f"; after a win up to {extra.simpler} x {2 * extra.pairs} x one with fewer flags and winner, in pairs"
     most = "" if extra.most == extra.least else f" to {extra.most}"
     return f"Measured again, beside these trials: {said}: {extra.least}{most} runs more"
 

@@ -66,22 +66,26 @@ def run(ctx: click.Context, study: str, workers: int, *, dry_run: bool) -> None:
 
 @command(
     example="optuna-tuner confirm my-study               does the gain hold?\n"
-    "optuna-tuner confirm my-study --pairs 10    go on until there are ten pairs"
+    "optuna-tuner confirm my-study --pairs 10    go on until there are ten pairs\n"
+    "optuna-tuner confirm my-study --simplify 2  are fewer flags enough?"
 )
 @click.argument("study")
 @click.option("--pairs", type=click.IntRange(2, 100), help="Pairs in all; default: the study file's, or 5.")
+@click.option("--simplify", type=click.IntRange(0, 20), help="After a win, measure up to so many with fewer flags.")
 @click.option("--workers", type=click.IntRange(min=1), default=1, show_default=True, help="Pairs side by side.")
 @click.pass_context
-def confirm(ctx: click.Context, study: str, pairs: int | None, workers: int) -> None:
+def confirm(ctx: click.Context, study: str, pairs: int | None, simplify: int | None, workers: int) -> None:
     """Measure winner and default of a study again, for a verdict.
 
-    The best few are measured once more, then the winner and the engine's own default back to back, in pairs. The search
-    of the study ends where it is. Exit codes as for run.
+    The best few are measured once more, then the winner and the engine's own default back to back, in pairs; with
+    --simplify then the winner and configurations with fewer of its flags, as they are predicted to keep the gain. The
+    search of the study ends where it is. Exit codes as for run.
     """
     session = ctx.ensure_object(Session)
     from optuna_tuner.cli.follow import follow  # noqa: PLC0415  rich is not for every command
 
-    ctx.exit(follow(session, study, partial(session.tuner.confirm, study, pairs=pairs, workers=workers)))
+    asked = partial(session.tuner.confirm, study, pairs=pairs, simplify=simplify, workers=workers)
+    ctx.exit(follow(session, study, asked))
 
 
 @command(example="optuna-tuner worker --storage postgresql://tuner@db/tuner\noptuna-tuner worker my-study --slot cpu-1")

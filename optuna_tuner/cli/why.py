@@ -18,8 +18,10 @@ def why(session: Session, study: str, output: str) -> None:
     """Say what each flag of the best trial is worth, and which are enough.
 
     What is lost where one flag alone is left to the engine's default, the fewest flags that keep the gain, and what
-    more trials could bring. All of it is predicted from the trials so far, not measured.
+    more trials could bring. All of it is predicted from the trials so far, not measured; what was measured of leaving
+    flags out (confirm.simplify) is said below.
     """
+    from optuna_tuner.results.simplified import simplified_text  # noqa: PLC0415  only this command needs it
     from optuna_tuner.results.why import UNKNOWN, why_document  # noqa: PLC0415  it brings Optuna with it
 
     found = session.tuner.why(study)
@@ -43,5 +45,7 @@ def why(session: Session, study: str, output: str) -> None:
         ]
         print_rows(session, titles, rows)
         session.out.print(f"\n{found.text}", soft_wrap=True)
+    if found.simplification:
+        session.out.print(f"\n{simplified_text(found.simplification)}", soft_wrap=True)
     if found.ahead:
         session.out.print(found.ahead)

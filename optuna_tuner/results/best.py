@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from optuna_tuner.results.confirmed import verdict_text
 from optuna_tuner.results.trials import TrialState, TrialView
 from optuna_tuner.results.wording import measured, percent
-from optuna_tuner.search.confirming import Confirmation
+from optuna_tuner.search.confirmation import Confirmation
 from optuna_tuner.search.gain import Estimate
 from optuna_tuner.spec.goals import Objective
 from optuna_tuner.store.records import AttemptKind
@@ -65,12 +65,15 @@ class Comparison:
 def best_of(
     trials: Sequence[TrialView], objectives: Sequence[Objective], confirmation: Confirmation | None = None
 ) -> Best:
-    """The best feasible trials of the search; the one that was confirmed comes first. Of equals, the earlier one."""
+    """The best feasible trials of the search; the one that was confirmed comes first. Of equals, the earlier one.
+
+    A simpler configuration than the search found was confirmed by runs of its own: the first one is its trial.
+    """
     searched = [trial for trial in trials if not trial.kind.again]
     front = _front([trial for trial in searched if trial.feasible], objectives)
     ordered = tuple(sorted(front, key=lambda trial: (_costs(trial, objectives)[0], trial.number)))
     if confirmation is not None:
-        ordered = _led(ordered, searched, confirmation.winner.id, single=len(objectives) == 1)
+        ordered = _led(ordered, trials, confirmation.winner.id, single=len(objectives) == 1)
     nearest = None if ordered else _nearest(searched)
     return Best(trials=ordered, nearest=nearest, text=_text(ordered, nearest, searched, objectives, confirmation))
 
@@ -94,8 +97,12 @@ def compare(
     baseline: TrialView | None,
     objectives: Sequence[Objective],
     confirmation: Confirmation | None = None,
+    simplified: str = "",
 ) -> Comparison:
-    """The gain over the baseline in the sense of each objective's direction, or why there is none."""
+    """The gain over the baseline in the sense of each objective's direction, or why there is none.
+
+    `simplified` says what came of leaving flags out.
+    """
     missing = _missing(best, baseline, objectives)
     if missing or best.trial is None or baseline is None:
         return Comparison(gains=(), text=missing)
@@ -104,7 +111,8 @@ def compare(
         _gain(best.trial, baseline, place, objective) if found is None else _confirmed(objective, found)
         for place, (objective, found) in enumerate(zip(objectives, estimates, strict=True))
     )
-    return Comparison(gains=gains, text=_gain_text(best.trial, baseline, gains, _worth(objectives, confirmation)))
+    worth = f"{_worth(objectives, confirmation)} {simplified}".strip()
+    return Comparison(gains=gains, text=_gain_text(best.trial, baseline, gains, worth))
 
 
 def _confirmed(objective: Objective, found: Estimate) -> Gain:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from optuna_tuner.results.wording import interval, percent
-from optuna_tuner.search.confirming import Confirmation
+from optuna_tuner.search.confirmation import Confirmation
 from optuna_tuner.search.gain import Decision, Estimate
 from optuna_tuner.spec.goals import Objective
 

@@ -12,6 +12,7 @@ from optuna_tuner.metrics import QUALITY
 from optuna_tuner.results.best import value_of
 from optuna_tuner.results.beyond_speed import beyond_speed
 from optuna_tuner.results.diff import flag_changes
+from optuna_tuner.results.simplified import simplification_document
 from optuna_tuner.results.trials import TrialView
 from optuna_tuner.results.views import StudyView
 from optuna_tuner.values import Drift, Json, Measurement, Scalar
@@ -179,6 +180,7 @@ def best_document(study: StudyView) -> dict[str, Json]:
             for gain in study.comparison.gains
         ],
         "confirmation": confirmation_document(study),
+        "simplification": simplification_document(study.simplification),
         "flags": [{"flag": row.flag, "default": row.default, "best": row.best} for row in rows],
         "beyond_speed": beyond_speed(study, best) if best else "",
     }

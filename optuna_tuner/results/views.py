@@ -11,11 +11,24 @@ from enum import StrEnum
 from optuna_tuner.errors import NotFoundError
 from optuna_tuner.results.best import Best, Comparison, baseline_of, best_of, compare
 from optuna_tuner.results.machine_drift import machine_drift
+from optuna_tuner.results.simplified import simplified_text
 from optuna_tuner.results.trials import NO_CHOICES, TrialState, TrialView, trial_view, trial_views
-from optuna_tuner.search.confirming import Confirmation, confirmation_of, next_run
+from optuna_tuner.search.confirmation import Confirmation
+from optuna_tuner.search.confirming import confirmation_of, next_run, simplification_of, unthought
 from optuna_tuner.search.extra_runs import extra_runs, runs_left
+from optuna_tuner.search.gain import Decision
+from optuna_tuner.search.simplifying import Simplification
 from optuna_tuner.spec.study import StudySpec
-from optuna_tuner.store.records import AttemptKind, AttemptRecord, Choice, Desired, StudyRecord, Verdict, WorkerRecord
+from optuna_tuner.store.records import (
+    AttemptKind,
+    AttemptRecord,
+    Choice,
+    Desired,
+    Drops,
+    StudyRecord,
+    Verdict,
+    WorkerRecord,
+)
 from optuna_tuner.values import Cause
 
 __all__ = ["Counts", "StudyState", "StudyView", "TrialState", "TrialView", "study_view", "trial_view", "trial_views"]
@@ -75,6 +88,7 @@ class StudyView:
     baseline: TrialView | None
     comparison: Comparison
     confirmation: Confirmation | None  # what winner and default gave back to back; None: nothing was measured again
+    simplification: Simplification | None  # with fewer flags than the winner; the simplest that holds is the best trial
     machine_drift: str  # how the default changed meanwhile, in words; empty where it was measured once
     workers: int
     created: datetime
@@ -92,6 +106,11 @@ class StudyView:
         pairs = self.confirmation.pairs if self.confirmation else ()
         gains = self.best.trial is not None and self.best.trial.kind is not AttemptKind.BASELINE
         return gains and bool(self.comparison.gains) and not pairs and self.state in AT_REST
+
+    @property
+    def has_won(self) -> bool:
+        """Whether a confirmed gain in the first objective holds."""
+        return self.confirmation is not None and self.confirmation.decisions[0] is Decision.WIN
 
     def trial(self, number: int) -> TrialView:
         """One trial. Raises NotFoundError."""
@@ -120,14 +139,14 @@ def study_view(
     """
     trials = trial_views(attempts, {worker.id: worker for worker in workers}, choices)
     alive = sum(not worker.retired for worker in workers)
-    active = sum(trial.state in ACTIVE and not trial.kind.again for trial in trials)
-    spent = max(0, record.reserved - active)
-    is_over = record.reserved >= record.budget and not _is_due(spec, attempts, workers)
+    spent = _spent(record, trials)
+    is_over = record.reserved >= record.budget and not _is_due(spec, attempts, workers, record.drops)
     state = _state(record, trials, alive, is_over=is_over)
-    confirmation = confirmation_of(spec, attempts, workers)
-    best = best_of(trials, spec.goals.objectives, confirmation)
-    baseline = baseline_of(trials)
-    left = record.budget - spent + runs_left(spec, record.budget, attempts)
+    simplification = simplification_of(spec, attempts, workers, record.drops)
+    confirmation = _recommended(simplification) or confirmation_of(spec, attempts, workers)
+    best, baseline = best_of(trials, spec.goals.objectives, confirmation), baseline_of(trials)
+    comparison = compare(best, baseline, spec.goals.objectives, confirmation, simplified_text(simplification))
+    again = simplification.runs_left if simplification else runs_left(spec, record.budget, attempts)
     return StudyView(
         id=record.id,
         spec=spec,
@@ -141,14 +160,25 @@ def study_view(
         trials=trials,
         best=best,
         baseline=baseline,
-        comparison=compare(best, baseline, spec.goals.objectives, confirmation),
+        comparison=comparison,
         confirmation=confirmation,
+        simplification=simplification,
         machine_drift=machine_drift(trials, spec.goals.objectives),
         workers=alive,
         created=record.created_at,
         elapsed_s=_elapsed_s(record.created_at, trials, now, running=state is StudyState.RUNNING),
-        eta_s=_eta_s(trials, left, alive) if state is StudyState.RUNNING else None,
+        eta_s=_eta_s(trials, record.budget - spent + again, alive) if state is StudyState.RUNNING else None,
     )
+
+
+def _recommended(found: Simplification | None) -> Confirmation | None:
+    """The verdict of the simplest configuration that keeps the gain."""
+    return found.best.gain if found and found.best else None
+
+
+def _spent(record: StudyRecord, trials: Sequence[TrialView]) -> int:
+    """Trials of the budget that ended."""
+    return max(0, record.reserved - sum(trial.state in ACTIVE and not trial.kind.again for trial in trials))
 
 
 def left_s(study: StudyView, spec: StudySpec) -> float | None:
@@ -157,9 +187,13 @@ def left_s(study: StudyView, spec: StudySpec) -> float | None:
     return _eta_s(study.trials, left, 1)
 
 
-def _is_due(spec: StudySpec, attempts: Sequence[AttemptRecord], workers: Sequence[WorkerRecord]) -> bool:
-    """Whether anything is to be measured again now that the budget is spent."""
-    return spec.confirm is not None and next_run(spec, attempts, workers) is not None
+def _is_due(
+    spec: StudySpec, attempts: Sequence[AttemptRecord], workers: Sequence[WorkerRecord], drops: Drops | None
+) -> bool:
+    """Whether anything is to be measured again now that the budget is spent, or to be found out for that."""
+    if spec.confirm is None:
+        return False
+    return bool(next_run(spec, attempts, workers, drops) or unthought(spec, attempts, workers, drops))
 
 
 def _state(record: StudyRecord, trials: Sequence[TrialView], alive: int, *, is_over: bool) -> StudyState:

@@ -8,11 +8,13 @@ from dataclasses import dataclass
 
 import optuna
 
+from optuna_tuner.results.simplified import simplification_document
 from optuna_tuner.results.views import StudyView
 from optuna_tuner.search.objection import Objection
 from optuna_tuner.search.outlook import outlook
 from optuna_tuner.search.reruns import settings
 from optuna_tuner.search.samplers import Problem
+from optuna_tuner.search.simplifying import Simplification
 from optuna_tuner.search.worth import Loss, Worths, worths
 from optuna_tuner.store.records import AttemptKind
 from optuna_tuner.store.store import Store
@@ -26,17 +28,26 @@ UNKNOWN = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Why:
-    """What is believed of one study's best trial. `outlook` is the gain that `trials` more could bring, a share."""
+    """What is believed of one study's best trial. `outlook` is the gain that `trials` more could bring, a share.
+
+    `simplification` is what was measured of leaving flags out.
+    """
 
     number: int | None
     worths: Worths | None
     trials: int
     outlook: float | None
+    simplification: Simplification | None = None
 
     @property
     def needed(self) -> tuple[str, ...]:
         """The fewest flags that keep the gain, the one that is worth most first."""
         return tuple(each.flag for each in self.worths.flags if each.needed) if self.worths else ()
+
+    @property
+    def is_too_long(self) -> bool:
+        """Whether fewer flags are predicted to be enough."""
+        return self.worths is not None and len(self.needed) < len(self.worths.flags)
 
     @property
     def text(self) -> str:
@@ -81,6 +92,7 @@ def read_why(store: Store, view: StudyView, objection: Objection, default: Mappi
             worths=None if number is None else worths(study, problem, objection, number, margin),
             trials=left,
             outlook=outlook(study, problem, objection, left),
+            simplification=view.simplification,
         )
 
     return store.weathered(read)
@@ -101,6 +113,7 @@ def why_document(why: Why) -> dict[str, Json]:
     return {
         "trial": why.number,
         "measured": False,
+        "simplification": simplification_document(why.simplification),
         "flags": flags,
         "needed": list(why.needed),
         "loss_without_the_others": _loss(why.worths.loss) if why.worths else None,

@@ -1,46 +1,23 @@
-"""What is measured again when a search is over, and what came of it.
+"""What is measured again when a search is over.
 
-First the best few, then winner and default in pairs. Everything is read off the attempts: so whoever asks, a worker in
-the transaction of its claim or a report, comes to the same answer, and nothing has to be remembered.
+First the best few, then winner and default in pairs, then simpler configurations than the winner. Everything is read
+off the attempts, and off what was predicted of the winner's flags, once: so whoever asks, a worker in the transaction
+of its claim or a report, comes to the same answer, and nothing else has to be remembered.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import partial
 
-from optuna_tuner.search.gain import FEWEST_PAIRS, Decision, Estimate, decide, estimate
-from optuna_tuner.search.pairs import Pair, Pairs
+from optuna_tuner.search.confirmation import Confirmation, confirmed, values_of
+from optuna_tuner.search.gain import Decision
+from optuna_tuner.search.pairs import Pairs
 from optuna_tuner.search.reruns import best_few, fresh, settings, to_rerun, winner
+from optuna_tuner.search.simplifying import Simplification, simplification
 from optuna_tuner.spec.study import StudySpec
 from optuna_tuner.store.claiming import Again
-from optuna_tuner.store.records import (
-    AttemptKind,
-    AttemptRecord,
-    AttemptState,
-    Extra,
-    Verdict,
-    WorkerRecord,
-)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Confirmation:
-    """What the pairs of winner and default say.
-
-    `winner` is the run by which the search came to it. `estimates` and `decisions` have one place for each objective.
-    `kept` and `default_kept` count the pairs in which each kept every constraint.
-    """
-
-    winner: AttemptRecord
-    pairs: tuple[Pair, ...]
-    wanted: int
-    confidence: float
-    estimates: tuple[Estimate | None, ...]
-    decisions: tuple[Decision, ...]
-    kept: int
-    default_kept: int
+from optuna_tuner.store.records import AttemptKind, AttemptRecord, AttemptState, Drops, Extra, WorkerRecord
 
 
 def again_of(spec: StudySpec) -> Again | None:
@@ -52,6 +29,7 @@ def next_run(
     spec: StudySpec,
     attempts: Sequence[AttemptRecord],
     workers: Sequence[WorkerRecord],
+    drops: Drops | None = None,
     worker_id: str | None = None,
 ) -> Extra | None:
     """What this worker is to measure again now that the budget is claimed; for nobody in particular, what anybody is.
@@ -71,14 +49,18 @@ def next_run(
     if one is not None:
         return Extra(kind=AttemptKind.RERUN, params=one.params)
     best = winner(spec, candidates) or candidates[0]
-    return Pairs(best.params, attempts, workers).next_half(settings(spec).pairs, worker_id)
+    half = Pairs(best.params, attempts, workers).next_half(settings(spec).pairs, worker_id)
+    found = None if half else simplification_of(spec, attempts, workers, drops)
+    if found is None or found.open is None:
+        return half
+    return Pairs(found.open, attempts, workers, best.params).next_half(settings(spec).pairs, worker_id)
 
 
 _LAST = {AttemptKind.RERUN, AttemptKind.CONFIRM}
 
 
 def _default_has_values(attempts: Sequence[AttemptRecord]) -> bool:
-    return any(_values(each) for each in attempts if each.kind is AttemptKind.BASELINE)
+    return any(values_of(each) for each in attempts if each.kind is AttemptKind.BASELINE)
 
 
 def confirmation_of(
@@ -88,55 +70,34 @@ def confirmation_of(
     if not any(each.kind in _LAST for each in attempts):
         return None
     best = winner(spec, best_few(spec, attempts))
-    if best is None:
+    return None if best is None else confirmed(spec, best.first, Pairs(best.params, attempts, workers))
+
+
+def _simplifiable(
+    spec: StudySpec, attempts: Sequence[AttemptRecord], workers: Sequence[WorkerRecord]
+) -> Confirmation | None:
+    """The win of which fewer flags are looked for; None where there is none, or its pairs are not all there."""
+    if not settings(spec).simplify:
         return None
-    pairs = Pairs(best.params, attempts, workers).done
-    estimates = tuple(_estimate(spec, pairs, place) for place in range(len(spec.goals.objectives)))
-    kept, default_kept = (
-        sum(half is not None and half.outcome is not None and half.outcome.feasible for half in halves)
-        for halves in ([pair.winner for pair in pairs], [pair.default for pair in pairs])
-    )
-    wanted = settings(spec)
-    return Confirmation(
-        winner=best.first,
-        pairs=tuple(pairs),
-        wanted=wanted.pairs,
-        confidence=wanted.confidence,
-        estimates=estimates,
-        decisions=tuple(
-            _with_promise(decide(each, wanted.min_gain), len(pairs), kept, default_kept) for each in estimates
-        ),
-        kept=kept,
-        default_kept=default_kept,
-    )
+    found = confirmation_of(spec, attempts, workers)
+    if found is None or found.winner.params is None or found.decisions[0] is not Decision.WIN:
+        return None
+    return found if Pairs(found.winner.params, attempts, workers).is_over(settings(spec).pairs) else None
 
 
-def _estimate(spec: StudySpec, pairs: Sequence[Pair], place: int) -> Estimate | None:
-    """From the pairs in which both were measured."""
-    both = [(_values(pair.winner), _values(pair.default)) for pair in pairs]
-    numbers = [(ours[place], theirs[place]) for ours, theirs in both if ours and theirs]
-    return estimate(
-        [ours for ours, _ in numbers],
-        [theirs for _, theirs in numbers],
-        maximize=spec.goals.objectives[place].direction == "maximize",
-        confidence=settings(spec).confidence,
-    )
+def unthought(
+    spec: StudySpec, attempts: Sequence[AttemptRecord], workers: Sequence[WorkerRecord], drops: Drops | None
+) -> Confirmation | None:
+    """The win of which nobody has predicted yet which flags may be left out; None where nobody has to."""
+    found = _simplifiable(spec, attempts, workers)
+    return None if found is None or (drops is not None and drops.winner == found.winner.params) else found
 
 
-def _values(run: AttemptRecord | None) -> Sequence[float]:
-    outcome = run.outcome if run else None
-    return outcome.values if outcome is not None and outcome.verdict is Verdict.COMPLETE else ()
-
-
-def _with_promise(by_gain: Decision, pairs: int, kept: int, default_kept: int) -> Decision:
-    """No win without the promise: who breaks it in more than half of the runs has lost, who ever breaks it not won.
-
-    Where the default breaks it in more than half of them, and the winner never does, there is nothing to compare.
-    """
-    if pairs < FEWEST_PAIRS:
-        return Decision.INCONCLUSIVE
-    if 2 * kept < pairs:
-        return Decision.LOSS
-    if kept < pairs:
-        return Decision.LOSS if by_gain is Decision.LOSS else Decision.INCONCLUSIVE
-    return Decision.WIN if 2 * default_kept < pairs else by_gain
+def simplification_of(
+    spec: StudySpec, attempts: Sequence[AttemptRecord], workers: Sequence[WorkerRecord], drops: Drops | None
+) -> Simplification | None:
+    """Which simpler configurations were measured so far, and what came of it; None before it was thought of."""
+    found = _simplifiable(spec, attempts, workers)
+    if found is None or drops is None or drops.winner != found.winner.params:
+        return None  # a search that went on may have found another winner
+    return simplification(spec, drops, found, lambda params: Pairs(params, attempts, workers, drops.winner))

@@ -17,16 +17,17 @@ class ExtraRuns:
     controls: int  # of the default between trials
     reruns: int  # of the best; twice as many at most where they are close
     pairs: int
+    simpler: int  # configurations with fewer flags, at most; none without a win
 
     @property
     def least(self) -> int:
-        """All together, where nothing is close."""
+        """All together, where nothing is close and nothing simpler is measured."""
         return self.controls + self.reruns + 2 * self.pairs
 
     @property
     def most(self) -> int:
-        """All together, where the best are close."""
-        return self.controls + MOST_RERUNS * self.reruns + 2 * self.pairs
+        """All together, where the best are close, and every simpler configuration is measured to its end."""
+        return self.controls + MOST_RERUNS * self.reruns + 2 * self.pairs * (1 + self.simpler)
 
 
 def extra_runs(spec: StudySpec, trials: int) -> ExtraRuns:
@@ -36,6 +37,7 @@ def extra_runs(spec: StudySpec, trials: int) -> ExtraRuns:
         controls=max(0, trials - spec.baseline - 1) // spec.baseline_every if spec.baseline_every else 0,
         reruns=top if top > 1 else 0,
         pairs=spec.confirm.pairs if spec.confirm else 0,
+        simpler=spec.confirm.simplify if spec.confirm else 0,
     )
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 FEWEST_PAIRS = 2  # one pair says nothing of the noise
@@ -28,7 +28,7 @@ class Estimate:
     """The gain in one objective, as shares of the default's value: 0.2 is 20 % better, whatever the direction.
 
     `low` and `high` hold it at the confidence that was asked for. `winner` and `default` are the geometric means over
-    the pairs, in the metric's unit.
+    the pairs, in the metric's unit; `logs` are the logarithms of the pairs' ratios.
     """
 
     winner: float
@@ -37,6 +37,7 @@ class Estimate:
     low: float
     high: float
     pairs: int
+    logs: tuple[float, ...] = ()
 
 
 def estimate(
@@ -58,6 +59,26 @@ def estimate(
         low=shares[0],
         high=shares[1],
         pairs=pairs,
+        logs=tuple(ratios),
+    )
+
+
+def chained(full: Estimate, step: Estimate, *, maximize: bool, confidence: float) -> Estimate:
+    """The gain over the default of what was measured against `full`, which was measured against the default.
+
+    Student's interval of the sum of two means, whose noise is the same.
+    """
+    middle = math.fsum(full.logs) / full.pairs + math.fsum(step.logs) / step.pairs
+    freedom = full.pairs + step.pairs - 2
+    squares = sum((each - math.fsum(one.logs) / one.pairs) ** 2 for one in (full, step) for each in one.logs)
+    half = _student(confidence, freedom) * math.sqrt(squares / freedom * (1 / full.pairs + 1 / step.pairs))
+    shares = sorted(_share(each, maximize=maximize) for each in (middle - half, middle + half))
+    return replace(
+        full,
+        winner=full.default * math.exp(middle),
+        share=_share(middle, maximize=maximize),
+        low=shares[0],
+        high=shares[1],
     )
 
 

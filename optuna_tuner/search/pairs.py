@@ -3,6 +3,8 @@
 Both halves of a pair run one after the other on the same slot of the same machine, each on a server of its own. The
 default begins every second pair, so that what changes from run to run favours neither. A pair whose halves came to lie
 on two slots, or one of which gave no result, is void, and another takes its place.
+
+A configuration with fewer flags is measured in the same way against the winner, which then has the default's place.
 """
 
 from __future__ import annotations
@@ -10,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
+from functools import cached_property
 
 from optuna_tuner.search.reruns import gave_result
 from optuna_tuner.store.records import AttemptKind, AttemptRecord, AttemptState, Extra, WorkerRecord
@@ -42,10 +45,16 @@ class Pair:
 
 
 class Pairs:
-    """The pairs of one winner, and the workers that measured them."""
+    """The pairs of one configuration and the default, or another `reference`, and the workers that measured them."""
 
-    def __init__(self, winner: Params, attempts: Sequence[AttemptRecord], workers: Sequence[WorkerRecord]) -> None:
-        self._winner = winner
+    def __init__(
+        self,
+        winner: Params,
+        attempts: Sequence[AttemptRecord],
+        workers: Sequence[WorkerRecord],
+        reference: Params = DEFAULT,
+    ) -> None:
+        self._winner, self._reference = winner, reference
         self._places = {worker.id: worker.place for worker in workers}
         self._manned = {worker.place for worker in workers if not worker.retired}
         runs = [each for each in attempts if each.kind is AttemptKind.CONFIRM and each.pair is not None]
@@ -53,16 +62,18 @@ class Pairs:
         self.all = self._pairs(runs)
 
     def _pairs(self, runs: Sequence[AttemptRecord]) -> Sequence[Pair]:
-        """Of this winner, and those that have a default's half alone, which is anybody's."""
+        """Of these two; the half of a pair that has no other yet is anybody's."""
         followed = {each.retry_of for each in runs}
-        found: dict[int, dict[bool, AttemptRecord]] = {}
+        found: dict[int, dict[str, AttemptRecord]] = {}
         for run in runs:
-            if run.pair is not None and run.id not in followed:
-                found.setdefault(run.pair, {})[run.params == DEFAULT] = run
-        pairs = (
-            Pair(number=number, default=halves.get(True), winner=halves.get(False)) for number, halves in found.items()
-        )
-        return [pair for pair in pairs if pair.winner is None or pair.winner.params == self._winner]
+            if run.pair is not None and run.params is not None and run.id not in followed:
+                found.setdefault(run.pair, {})[run.params.key] = run
+        default, winner = self._reference.key, self._winner.key
+        return [
+            Pair(number=number, default=halves.get(default), winner=halves.get(winner))
+            for number, halves in found.items()
+            if halves.keys() <= {default, winner}
+        ]
 
     def state(self, pair: Pair) -> PairState:
         """A half that waits or runs may still be tried elsewhere; where both ended is what counts."""
@@ -76,16 +87,23 @@ class Pairs:
             return PairState.DONE if len(places) == 1 else PairState.VOID
         return PairState.OPEN if places & self._manned else PairState.VOID
 
-    @property
+    @cached_property
     def done(self) -> Sequence[Pair]:
         """The pairs that count."""
         return [pair for pair in self.all if self.state(pair) is PairState.DONE]
+
+    def is_over(self, wanted: int) -> bool:
+        """Whether there are so many, or there will be no more."""
+        is_open = any(self.state(pair) is PairState.OPEN for pair in self.all)
+        return len(self.done) >= wanted or (not is_open and self.next_half(wanted, None) is None)
 
     def next_half(self, wanted: int, worker_id: str | None) -> Extra | None:
         """The half that this worker is to measure: the other one of its pair, else the first of a new pair.
 
         For nobody in particular (None): any that is to be measured by somebody. None when there is none now.
         """
+        if len(self.done) >= wanted:
+            return None  # a half that waits is another configuration's
         here = None if worker_id is None else self._places.get(worker_id)
         left = [pair for pair in self.all if self.state(pair) is PairState.OPEN]
         for pair in left:
@@ -98,7 +116,7 @@ class Pairs:
         return self._half(self._last + 1, default=self._last % 2 == 0)
 
     def _half(self, number: int, *, default: bool) -> Extra:
-        return Extra(kind=AttemptKind.CONFIRM, params=DEFAULT if default else self._winner, pair=number)
+        return Extra(kind=AttemptKind.CONFIRM, params=self._reference if default else self._winner, pair=number)
 
     def _place(self, half: AttemptRecord) -> tuple[str, str, str] | None:
         return self._places.get(half.worker_id or "")

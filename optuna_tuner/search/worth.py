@@ -15,9 +15,10 @@ from optuna_tuner.search.evidence import EFFECTIVE_CONFIG, KIND, Evidence, evide
 from optuna_tuner.search.objection import Objection
 from optuna_tuner.search.outlook import FEWEST
 from optuna_tuner.search.samplers import Problem
+from optuna_tuner.search.simplifying import simpler
 from optuna_tuner.spec.space import Parameter, params_of
-from optuna_tuner.store.records import AttemptKind
-from optuna_tuner.values import Scalar
+from optuna_tuner.store.records import AttemptKind, Drops
+from optuna_tuner.values import Params, Scalar
 
 LIKELY = 0.5  # what rather breaks a promise than keeps it is no recommendation
 
@@ -62,10 +63,14 @@ class FlagWorth:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Worths:
-    """The flags of one configuration, the one that is worth most first, and the loss without those not needed."""
+    """The flags of one configuration, the one that is worth most first, and the loss without those not needed.
+
+    `default` is what the engine has instead, as far as that is known.
+    """
 
     flags: tuple[FlagWorth, ...]
     loss: Loss
+    default: Configuration
 
 
 def worths(study: Study, problem: Problem, objection: Objection, number: int, margin: float) -> Worths | None:
@@ -83,7 +88,28 @@ def worths(study: Study, problem: Problem, objection: Objection, number: int, ma
     if trial is None or winner is None or len(study.directions) > 1 or not _has_shares(evidence, problem.space):
         return None
     flags = [name for name in trial.params if default.get(name) != winner.get(name)]
-    return _Simpler(problem.space, winner, default, evidence, objection).worths(flags, margin)
+    made, loss = _Simpler(problem.space, winner, default, evidence, objection).worths(flags, margin)
+    return Worths(flags=made, loss=loss, default=default)
+
+
+def drops_of(winner: Params, found: Worths | None, margin: float) -> Drops:
+    """What is worth trying to leave out of a winner, given what its flags are worth.
+
+    All that is predicted not to be needed, together; then, one by one, what is needed only because little is known of
+    it. What the engine has anyway goes with the first of them. Nothing where nothing can be predicted.
+    """
+    if found is None:
+        return Drops(winner=winner, groups=(), default={})
+    losses = {each.flag: each.loss for each in found.flags if each.loss is not None and each.loss.holds >= LIKELY}
+    by_risk = sorted(losses, key=lambda name: losses[name].risk)
+    needed = {each.flag for each in found.flags if each.needed}
+    together = tuple(name for name in by_risk if name not in needed)
+    single = [(name,) for name in by_risk if name in needed and losses[name].share <= margin]
+    first, *others = [*filter(None, [together]), *single] or [()]
+    differing = {each.flag for each in found.flags}
+    same = [name for name in (*winner.flags, *winner.env) if name not in differing]
+    groups = ((*same, *first), *others) if first else ()
+    return Drops(winner=winner, groups=groups, default=found.default)
 
 
 class _Simpler:
@@ -102,7 +128,7 @@ class _Simpler:
         self._space, self._winner, self._default, self._objection = space, winner, default, objection
         self._belief = Belief(Encoding(space), evidence, [], np.random.default_rng(len(evidence)))
 
-    def worths(self, flags: Sequence[str], margin: float) -> Worths:
+    def worths(self, flags: Sequence[str], margin: float) -> tuple[tuple[FlagWorth, ...], Loss]:
         """Each flag alone, and then one after the other."""
         alone = self._losses({name: frozenset([name]) for name in flags})
         dropped, loss = frozenset[str](), Loss(share=0.0, error=0.0, holds=1.0)
@@ -115,7 +141,7 @@ class _Simpler:
             dropped, loss = dropped | {cheapest}, found[cheapest]
         made = [self._worth(name, alone.get(name), needed=name not in dropped) for name in flags]
         made.sort(key=lambda each: np.inf if each.loss is None else -each.loss.share)
-        return Worths(flags=tuple(made), loss=loss)
+        return tuple(made), loss
 
     def _worth(self, name: str, loss: Loss | None, *, needed: bool) -> FlagWorth:
         return FlagWorth(flag=name, value=self._winner[name], default=self._default.get(name), loss=loss, needed=needed)
@@ -134,13 +160,9 @@ class _Simpler:
 
     def _without(self, dropped: Collection[str]) -> Configuration | None:
         """With the engine's own values in place of these flags; what depends on one of them goes with it."""
-        chosen: dict[str, Scalar] = {}
-        for name, parameter in self._space.items():
-            if parameter.applies(chosen):
-                source = self._default if name in dropped or name not in self._winner else self._winner
-                if name not in source:
-                    return None
-                chosen[name] = source[name]
+        chosen = simpler(self._space, self._winner, self._default, dropped)
+        if any(each.applies(chosen) and name not in chosen for name, each in self._space.items()):
+            return None
         kept = {name: value for name, value in chosen.items() if name in self._winner and name not in dropped}
         return chosen if self._objection(params_of(self._space, kept)) is None else None
 

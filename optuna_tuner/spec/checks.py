@@ -137,6 +137,8 @@ def _check_search(draft: Draft) -> Iterator[Fault]:
         yield draft.tree.fault(("pruner", "kind"), message)
     if several and draft.tree.at(("budget", "plateau")) is not None:
         yield draft.tree.fault(("budget", "plateau"), NO_SHARE)
+    if several and draft.tree.at(("confirm", "simplify")):
+        yield draft.tree.fault(("confirm", "simplify"), NO_SHARE)
     if draft.sampler.kind != "grid":
         return
     for name, parameter in draft.space.items():

@@ -35,3 +35,10 @@ class Confirm(BaseModel):
     min_gain: float = Field(
         default=0.01, ge=0, lt=1, description="The smallest gain that counts, as a share: 0.01 is 1 %."
     )
+    simplify: int = Field(
+        default=0,
+        ge=0,
+        le=20,
+        description="After a win, up to so many configurations with fewer flags are measured in pairs with the "
+        "winner; the last one that keeps the gain is recommended. Only for one objective.",
+    )

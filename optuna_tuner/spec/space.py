@@ -228,6 +228,17 @@ def params_of(space: Mapping[str, Parameter], chosen: Mapping[str, Scalar]) -> P
     )
 
 
+def chosen_of(space: Mapping[str, Parameter], params: Params) -> Mapping[str, Scalar]:
+    """The inverse of `params_of`: variables as their parameters have them."""
+    return {**params.flags, **{name: _read(space[name], text) for name, text in params.env.items()}}
+
+
+def _read(parameter: Parameter, text: str) -> Scalar:
+    if isinstance(parameter, Int | Float):
+        return float(text) if isinstance(parameter, Float) else int(text)
+    return next(value for value in parameter.values() if shell_word(value) == text)
+
+
 def named_in(space: Mapping[str, Parameter], params: Params) -> Mapping[str, Parameter]:
     """The parameters that have a value in a configuration, in the order of the space."""
     return {name: each for name, each in space.items() if name in (params.env if each.env else params.flags)}

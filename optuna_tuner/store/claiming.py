@@ -16,6 +16,7 @@ from optuna_tuner.store.records import (
     AttemptRecord,
     AttemptState,
     Desired,
+    Drops,
     EventKind,
     Extra,
     StudyRecord,
@@ -28,8 +29,9 @@ from optuna_tuner.store.tables import ATTEMPT
 from optuna_tuner.store.workers import is_fenced, workers_of
 from optuna_tuner.values import Params
 
-# What is to be measured again by a worker, given all attempts and all workers of its study; None: nothing now.
-Again = Callable[[Sequence[AttemptRecord], Sequence[WorkerRecord], str], Extra | None]
+# What is to be measured again by a worker, given all attempts and all workers of its study, and which flags may be
+# left out; None: nothing now.
+Again = Callable[[Sequence[AttemptRecord], Sequence[WorkerRecord], Drops | None, str], Extra | None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,7 +100,7 @@ def _pairs_elsewhere(connection: Connection, study_id: str, worker_id: str) -> C
 def _made(connection: Connection, study: StudyRecord, worker_id: str, fresh: str, course: Course) -> str | None:
     """A new attempt: of the budget while there is some left, and what measures again beside it."""
     if study.reserved >= study.budget:
-        return _extra(connection, study.id, fresh, _again(connection, study.id, worker_id, course))
+        return _extra(connection, study.id, fresh, _again(connection, study, worker_id, course))
     if not course.search:
         return None
     if course.baseline_every and _control_is_due(connection, study, course):
@@ -106,11 +108,11 @@ def _made(connection: Connection, study: StudyRecord, worker_id: str, fresh: str
     return _reserved(connection, study.id, fresh, course)
 
 
-def _again(connection: Connection, study_id: str, worker_id: str, course: Course) -> Extra | None:
+def _again(connection: Connection, study: StudyRecord, worker_id: str, course: Course) -> Extra | None:
     if course.again is None:
         return None
-    attempts = attempts_where(connection, ATTEMPT.c.study_id == study_id)
-    return course.again(attempts, workers_of(connection, study_id), worker_id)
+    attempts = attempts_where(connection, ATTEMPT.c.study_id == study.id)
+    return course.again(attempts, workers_of(connection, study.id), study.drops, worker_id)
 
 
 def _control_is_due(connection: Connection, study: StudyRecord, course: Course) -> bool:

@@ -8,7 +8,7 @@ from dataclasses import fields, is_dataclass
 from typing import Any
 
 from optuna_tuner.errors import StoreError
-from optuna_tuner.store.records import Choice, Outcome, Verdict
+from optuna_tuner.store.records import Choice, Drops, Outcome, Verdict
 from optuna_tuner.values import (
     Answer,
     Cause,
@@ -60,6 +60,12 @@ def decode_choice(data: Mapping[str, Json]) -> Choice:
 def decode_params(text: str) -> Params:
     """Inverse of `encode`."""
     return Params(**json.loads(text))
+
+
+def decode_drops(text: str) -> Drops:
+    """Inverse of `encode`."""
+    raw = json.loads(text)
+    return Drops(**{**raw, "winner": Params(**raw["winner"]), "groups": tuple(map(tuple, raw["groups"]))})
 
 
 def decode_slot(text: str) -> Slot:

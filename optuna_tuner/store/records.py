@@ -117,6 +117,22 @@ class Choice:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Drops:
+    """Which flags of a winner may be left out, as was predicted: what is measured for it follows from that.
+
+    Attributes:
+        winner: the configuration that they are flags of.
+        groups: flags to leave out together, one group after another; no group: there is nothing to try.
+        default: what the engine has where a flag is left to it, as far as that is known.
+
+    """
+
+    winner: Params
+    groups: tuple[tuple[str, ...], ...]
+    default: Mapping[str, Scalar]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StudyRecord:
     """One study: what was asked for, and what is wanted now."""
 
@@ -129,6 +145,7 @@ class StudyRecord:
     desired: Desired
     created_at: datetime
     ended_because: str | None = None  # why this program stopped it; None when a user did, or nobody
+    drops: Drops | None = None  # None: nobody has thought of them yet
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -19,7 +19,7 @@ from optuna_tuner.store.tables import VERSION_TABLE
 if TYPE_CHECKING:
     from alembic.config import Config
 
-HEAD = "0003"  # the last migration; kept here so that an everyday start need not load Alembic
+HEAD = "0004"  # the last migration; kept here so that an everyday start need not load Alembic
 _MIGRATIONS = Path(__file__).parent / "migrations"
 _LOCK = "schema"
 

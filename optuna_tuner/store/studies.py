@@ -8,9 +8,10 @@ from difflib import get_close_matches
 from sqlalchemy import Connection, RowMapping, case, insert, select, update
 
 from optuna_tuner.errors import ConflictError, NotFoundError
+from optuna_tuner.store.codec import decode_drops, encode
 from optuna_tuner.store.database import Database
 from optuna_tuner.store.ids import new_id
-from optuna_tuner.store.records import AttemptState, Desired, StudyRecord
+from optuna_tuner.store.records import AttemptState, Desired, Drops, StudyRecord
 from optuna_tuner.store.tables import ATTEMPT, STUDY
 
 
@@ -90,6 +91,13 @@ class Studies:
         """
         return self._database.write(lambda connection: _conclude(connection, seen, reason))
 
+    def set_drops(self, seen: StudyRecord, drops: Drops) -> StudyRecord:
+        """Keep which flags may be left out. Nothing when somebody else has kept others than were `seen`.
+
+        Raises NotFoundError.
+        """
+        return self._database.write(lambda connection: _set_drops(connection, seen, drops))
+
     def set_spec(self, study_id: str, spec_json: str) -> StudyRecord:
         """Keep the newer study file; workers that start from now on read it."""
         return self._database.write(lambda connection: _change(connection, study_id, spec_json=spec_json))
@@ -159,5 +167,11 @@ def _conclude(connection: Connection, seen: StudyRecord, reason: str) -> StudyRe
     return _change(connection, seen.id, budget=study.reserved, ended_because=reason)
 
 
+def _set_drops(connection: Connection, seen: StudyRecord, drops: Drops) -> StudyRecord:
+    study = study_of(connection, seen.id, lock=True)
+    return _change(connection, seen.id, drops=encode(drops)) if study.drops == seen.drops else study
+
+
 def _record(row: RowMapping) -> StudyRecord:
-    return StudyRecord(**{**row, "desired": Desired(row["desired"])})
+    drops = None if row["drops"] is None else decode_drops(row["drops"])
+    return StudyRecord(**{**row, "desired": Desired(row["desired"]), "drops": drops})

@@ -81,6 +81,7 @@ STUDY = Table(
     Column("desired", WORD, nullable=False),
     Column("created_at", Utc, nullable=False),
     Column("ended_because", LONG),
+    Column("drops", LONG),
     CheckConstraint("reserved <= budget", name="reserved_within_budget"),
     **MYSQL,
 )

@@ -21,6 +21,7 @@ from optuna_tuner.search.outlook import outlook_where_level
 from optuna_tuner.search.redrawing import Redrawing
 from optuna_tuner.search.samplers import Problem, Repeated, make_pruner, make_sampler
 from optuna_tuner.search.serving import Serving
+from optuna_tuner.search.worth import Worths, worths
 from optuna_tuner.spec.space import named_in, suggest
 from optuna_tuner.spec.study import StudySpec
 from optuna_tuner.store.codec import decode_choice
@@ -214,6 +215,10 @@ class History:
         """The gain over the best that so many more trials could bring, where that is less than `share`; else None."""
         known = self._study, self._problem, self._objection
         return self._store.weathered(lambda: outlook_where_level(*known, trials, share))
+
+    def worths(self, number: int, objection: Objection, margin: float) -> Worths | None:
+        """What the flags of the trial of this number are worth; `objection` is what makes a configuration fail."""
+        return self._store.weathered(lambda: worths(self._study, self._problem, objection, number, margin))
 
     def tell(self) -> None:
         """Tell Optuna every outcome that it does not know yet, whoever measured it."""

@@ -39,14 +39,19 @@ def create_or_resume(store: Store, spec: StudySpec, kinds: Kinds = KINDS) -> Stu
     return store.studies.by_id(record.id)
 
 
-def ask_for_confirmation(store: Store, record: StudyRecord, pairs: int | None = None) -> None:
-    """Have the best of a study confirmed, by so many pairs in all; its search ends where it is.
+def ask_for_confirmation(
+    store: Store, record: StudyRecord, pairs: int | None = None, simplify: int | None = None
+) -> None:
+    """Have the best of a study confirmed, by so many pairs in all, and so many simpler ones tried; its search is over.
 
-    The number of pairs is the study's own where none is given, or the usual one.
+    What is not given is the study's own, or the usual. Raises ConflictError where several objectives are simplified.
     """
     spec = StudySpec.model_validate_json(record.spec_json)
-    wanted = spec.confirm or Confirm()
-    wanted = wanted if pairs is None else wanted.model_copy(update={"pairs": pairs})
+    if simplify and len(spec.goals.objectives) > 1:
+        raise ConflictError(f'study "{spec.name}" has several objectives: nothing can be said of its single flags')
+    asked = {"pairs": pairs, "simplify": simplify}
+    given = {name: count for name, count in asked.items() if count is not None}
+    wanted = (spec.confirm or Confirm()).model_copy(update=given)
     store.studies.set_spec(record.id, spec.model_copy(update={"confirm": wanted}).model_dump_json())
     store.studies.set_budget(record.id, 0)  # what was claimed stays claimed
 

@@ -18,6 +18,7 @@ from optuna_tuner.store.store import Store
 from optuna_tuner.tuning.breaker import give_up_if_broken, give_up_without_answers
 from optuna_tuner.tuning.budget import GpuTime
 from optuna_tuner.tuning.defaults import default_of
+from optuna_tuner.tuning.drops import Dropping
 from optuna_tuner.tuning.frontier import Frontier
 from optuna_tuner.tuning.gpus import demand_healthy
 from optuna_tuner.tuning.heart import Heart
@@ -63,6 +64,7 @@ class Worker:
             default_of(setting.spec, setting.parts.engine),
         )
         self._plateau = Plateau(setting, self._servers, self._history)
+        self._dropping = Dropping(setting, self._history)
         self._asks = asks_for_answers(setting.spec)
         self._gpu_time = GpuTime(setting.store, setting.study_id)
         self._lookout = Lookout(setting.store, reaper)
@@ -129,6 +131,7 @@ class Worker:
         demand_healthy(self._setting.slot.gpus)
         self._end_own_servers()
         surely(self._plateau.look)
+        surely(self._dropping.look)
         running = self._running()  # whoever ends between this look and the claim may have given a trial back
         mine = any(attempt.worker_id == self._setting.worker_id for attempt in running)
         is_open = mine or self._frontier.is_open()

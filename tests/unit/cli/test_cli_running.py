@@ -34,9 +34,9 @@ def test_run_shows_a_line_for_each_trial_and_then_the_results(invoke: Invoke, tu
 
 
 def test_confirm_asks_for_pairs_and_shows_the_results(invoke: Invoke, tuner: FakeTuner) -> None:
-    result = invoke("confirm", "sample", "--pairs", "7", "--workers", "2")
+    result = invoke("confirm", "sample", "--pairs", "7", "--simplify", "2", "--workers", "2")
     assert result.exit_code == 0
-    assert ("confirm", "sample", 7, 2) in tuner.asked
+    assert ("confirm", "sample", 7, 2, 2) in tuner.asked
     assert "best (trial 8)" in result.stdout
     assert "optuna-tuner confirm sample" in result.stderr  # it is unconfirmed still: this tuner measures nothing
 
@@ -45,7 +45,10 @@ def test_a_plan_says_how_many_runs_are_measured_again(invoke: Invoke, tmp_path: 
     file = tmp_path / "study.yaml"
     file.touch()
     said = invoke("plan", str(file)).stdout
-    assert "3 x each of the best, twice where they are close; 10 x winner and default, in pairs: 13 to 16 runs" in said
+    assert (
+        "3 x each of the best, twice where they are close; 10 x winner and default, in pairs; after a win up to" in said
+    )
+    assert "1 x 10 x one with fewer flags and winner, in pairs: 13 to 26 runs" in said
 
 
 def test_run_goes_on_with_a_study_by_its_name(invoke: Invoke, tuner: FakeTuner) -> None:

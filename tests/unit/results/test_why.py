@@ -14,7 +14,7 @@ NEEDED = FlagWorth(flag="max_num_seqs", value=256, default=128, loss=LOSS, neede
 SPARE = FlagWorth(flag="block_size", value=32, default=None, loss=None, needed=False)
 WHY = Why(
     number=8,
-    worths=Worths(flags=(NEEDED, SPARE), loss=Loss(share=0.003, error=0.01, holds=1.0)),
+    worths=Worths(flags=(NEEDED, SPARE), loss=Loss(share=0.003, error=0.01, holds=1.0), default={}),
     trials=26,
     outlook=0.0083,
 )
@@ -32,9 +32,9 @@ def test_the_few_that_are_enough_are_named_and_that_it_is_not_measured() -> None
     ("worths", "text"),
     [
         (None, ""),
-        (Worths(flags=(NEEDED,), loss=LOSS), "Predicted, not measured: none of its flags can be left out."),
+        (Worths(flags=(NEEDED,), loss=LOSS, default={}), "Predicted, not measured: none of its flags can be left out."),
         (
-            Worths(flags=(SPARE,), loss=replace(LOSS, share=-0.01)),
+            Worths(flags=(SPARE,), loss=replace(LOSS, share=-0.01), default={}),
             "Predicted, not measured: 0 of 1 flags keep the gain (none); the others bring nothing.",
         ),
     ],

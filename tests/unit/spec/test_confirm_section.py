@@ -9,7 +9,7 @@ from optuna_tuner.spec.confirm import Confirm
 
 
 def test_an_empty_section_has_its_defaults_and_no_section_asks_for_nothing() -> None:
-    assert paper_spec().confirm == Confirm(top=3, pairs=5, confidence=0.95, min_gain=0.01)
+    assert paper_spec().confirm == Confirm(top=3, pairs=5, confidence=0.95, min_gain=0.01, simplify=0)
     document = paper_spec().model_dump() | {"confirm": None}
     assert type(paper_spec()).model_validate(document).confirm is None
 

@@ -5,7 +5,7 @@ import pytest
 from optuna.trial import FixedTrial
 from pydantic import TypeAdapter, ValidationError
 
-from optuna_tuner.spec.space import Choice, Float, Int, Parameter, Switch, flag_name, suggest
+from optuna_tuner.spec.space import Choice, Float, Int, Parameter, Switch, chosen_of, flag_name, suggest
 
 SPACE: dict[str, Parameter] = {
     "a": Int(type="int", low=1, high=9, step=2),
@@ -31,6 +31,7 @@ def test_a_condition_on_a_parameter_that_was_not_sampled_does_not_hold() -> None
 def test_environment_variables_are_text_and_switches_there_are_one_and_zero() -> None:
     trial = FixedTrial({"a": 1, "THREADS": 2, "SPIN": True})
     assert suggest(SPACE, trial).env == {"THREADS": "2", "SPIN": "1"}
+    assert chosen_of(SPACE, suggest(SPACE, trial)) == {"a": 1, "THREADS": 2, "SPIN": True}
 
 
 @pytest.mark.parametrize(

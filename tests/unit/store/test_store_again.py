@@ -8,7 +8,7 @@ from dataclasses import replace
 from stores import BROKEN, DONE, PARAMS
 
 from optuna_tuner.store.claiming import Again
-from optuna_tuner.store.records import AttemptKind, AttemptRecord, Extra, Outcome, StudyRecord, WorkerRecord
+from optuna_tuner.store.records import AttemptKind, AttemptRecord, Drops, Extra, Outcome, StudyRecord, WorkerRecord
 from optuna_tuner.store.store import Store
 from optuna_tuner.values import Params
 
@@ -41,8 +41,9 @@ class Asked:
         self.extra, self.seen = extra, 0
 
     def __call__(
-        self, attempts: Sequence[AttemptRecord], workers: Sequence[WorkerRecord], worker_id: str
+        self, attempts: Sequence[AttemptRecord], workers: Sequence[WorkerRecord], drops: Drops | None, worker_id: str
     ) -> Extra | None:
+        self.drops = drops
         assert worker_id in {worker.id for worker in workers}
         self.seen = len(attempts)
         return None if any(each.kind is AttemptKind.CONFIRM for each in attempts) else self.extra
@@ -150,3 +151,15 @@ def test_searched_trials_are_counted_without_what_was_measured_again(
         store.attempts.end(attempt.id, worker.id, DONE, retry=False)
     assert store.attempts.searched(study.id) == 3
     assert len(store.attempts.numbers(study.id)) == 4
+
+
+def test_which_flags_may_be_left_out_is_kept_once_and_told_to_whoever_claims(
+    store: Store, study: StudyRecord, worker: WorkerRecord
+) -> None:
+    drops = Drops(winner=PARAMS, groups=(("a", "b"), ("c",)), default={"a": 1, "b": True})
+    assert store.studies.set_drops(study, drops).drops == drops
+    assert store.studies.set_drops(study, replace(drops, groups=())).drops == drops, "it was seen without any"
+    store.studies.set_budget(study.id, 0)
+    asked = Asked(None)
+    claim(store, worker, again=asked)
+    assert asked.drops == drops

@@ -17,7 +17,7 @@ from stores import BROKEN, PARAMS
 
 from optuna_tuner.errors import ConflictError, StoreError
 from optuna_tuner.store.ids import new_id
-from optuna_tuner.store.records import Desired, StudyRecord, WorkerRecord
+from optuna_tuner.store.records import Desired, Drops, StudyRecord, WorkerRecord
 from optuna_tuner.store.retry import is_weather, say_retries, weathered
 from optuna_tuner.store.store import Store
 from optuna_tuner.store.tables import STUDY
@@ -206,6 +206,8 @@ def test_a_commit_whose_reply_was_lost_counts_once(store: Store, study: StudyRec
     assert losing(lambda: store.studies.set_budget(study.id, 5)).budget == 5
     seen = store.studies.by_id(study.id)
     assert losing(lambda: store.studies.conclude(seen, "enough")).budget == 1
+    drops = Drops(winner=PARAMS, groups=(), default={})
+    assert losing(lambda: store.studies.set_drops(seen, drops)).drops == drops
     assert losing(lambda: store.studies.give_up(study.id, "why")).ended_because == "why"
     assert losing(lambda: store.studies.want(study.id, Desired.RUN)).ended_because is None
     assert store.studies.by_id(study.id).reserved == 1
