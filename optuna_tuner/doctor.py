@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from optuna_tuner.benchmarks import genai_bench_env
 from optuna_tuner.deployers.docker import found_daemon
-from optuna_tuner.deployers.kubernetes import found_cluster
+from optuna_tuner.deployers.kubernetes_cluster import found_cluster
 from optuna_tuner.deployers.slurm_cluster import Cluster
 from optuna_tuner.deployers.slurm_options import SlurmOptions
 from optuna_tuner.errors import DeployerError, StoreError, TunerError

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
@@ -20,12 +20,20 @@ from kubernetes import client, config
 from kubernetes.client.exceptions import OpenApiException
 
 from optuna_tuner.deployers.bounded_stream import bounded
+from optuna_tuner.deployers.kubernetes_refusal import RefusedError
 from optuna_tuner.errors import DeployerError
 from optuna_tuner.values import Json
 
 Facts = Mapping[str, Json]  # an object, as the API server tells it
 USUAL = "~/.kube/config"
 _REVIEWS = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
+_OME = "/apis/ome.io/v1beta1"
+_GROUPS = {
+    "jobs": "/apis/batch/v1",
+    "inferenceservices": _OME,
+    "clusterbasemodels": _OME,
+    "clusterservingruntimes": _OME,
+}
 _TIMEOUT_S = (5, 30)  # to connect, and for an answer
 _CHUNK = 1 << 16
 
@@ -40,14 +48,6 @@ class Answer(Protocol):
 
     def release_conn(self) -> None:
         """Give the connection back."""
-
-
-class RefusedError(DeployerError):
-    """The API server understood, and said no."""
-
-    def __init__(self, status: int, message: str) -> None:
-        super().__init__(message)
-        self.status = status
 
 
 class Api:
@@ -68,7 +68,7 @@ class Api:
     def create(self, thing: Facts, namespace: str, *, only_test: bool = False) -> Facts:
         """Make it, or only hear what would be said against it. A field that is not known is refused."""
         query = {"fieldValidation": "Strict", **({"dryRun": "All"} if only_test else {})}
-        return self._told("POST", _path(f"{str(thing['kind']).lower()}s", namespace), query, dict(thing))
+        return self._told("POST", _path(resource_of(thing), namespace), query, dict(thing))
 
     def get(self, resource: str, name: str, namespace: str) -> Facts | None:
         """One object."""
@@ -88,14 +88,21 @@ class Api:
 
     def events(self, name: str, namespace: str) -> Sequence[str]:
         """What was told of an object lately, "REASON: MESSAGE" each, the newest last."""
-        found = self.list("events", namespace, fields=f"involvedObject.name={name}")
-        ordered = sorted(found, key=lambda event: str(event.get("lastTimestamp") or event.get("eventTime") or ""))
-        return [f"{event.get('reason')}: {event.get('message')}" for event in ordered]
+        return _told_in_order(self.list("events", namespace, fields=f"involvedObject.name={name}"))
 
-    def log(self, pod: str, container: str, namespace: str, most_bytes: int) -> bytes:
-        """What a container wrote, or its beginning and end; nothing before it runs and where it is not there."""
+    def events_around(self, name: str, namespace: str) -> Sequence[str]:
+        """The same of an object and of those that were made for it, whose names begin with its own."""
+        found = self.list("events", namespace)
+        return _told_in_order(each for each in found if f"{_involved(each)}-".startswith(f"{name}-"))
+
+    def log(self, pod: str, container: str, namespace: str, most_bytes: int, *, previous: bool = False) -> bytes:
+        """What a container wrote, or its beginning and end; nothing before it runs and where it is not there.
+
+        `previous`: before it was started again.
+        """
+        query = {"container": container, **({"previous": "true"} if previous else {})}
         try:
-            answer = self._ask("GET", f"{_path('pods', namespace)}/{pod}/log", {"container": container})
+            answer = self._ask("GET", f"{_path('pods', namespace)}/{pod}/log", query)
         except RefusedError as error:
             if error.status in {HTTPStatus.BAD_REQUEST, HTTPStatus.NOT_FOUND}:
                 return b""
@@ -151,8 +158,25 @@ class Api:
             raise
 
 
+def _involved(event: Facts) -> str:
+    about = event.get("involvedObject")
+    return str(about.get("name")) if isinstance(about, dict) else ""
+
+
+def _told_in_order(events: Iterable[Facts]) -> Sequence[str]:
+    ordered = sorted(events, key=lambda event: str(event.get("lastTimestamp") or event.get("eventTime") or ""))
+    return [f"{event.get('reason')}: {event.get('message')}" for event in ordered]
+
+
+def resource_of(thing: Facts) -> str:
+    """What its kind is called in a path."""
+    return f"{str(thing['kind']).lower()}s"
+
+
 def _path(resource: str, namespace: str) -> str:
-    return f"{'/apis/batch/v1' if resource == 'jobs' else '/api/v1'}/namespaces/{namespace}/{resource}"
+    """Where objects lie; those of no namespace belong to the whole cluster."""
+    group = _GROUPS.get(resource, "/api/v1")
+    return f"{group}/namespaces/{namespace}/{resource}" if namespace else f"{group}/{resource}"
 
 
 def in_pod(api_client: client.ApiClient, name: str, namespace: str) -> Callable[..., object]:
@@ -194,7 +218,7 @@ def _refusal(status: int, body: bytes, server: str) -> RefusedError:
     """The API server's own words, and what they mean where that is certain."""
     hints = {
         HTTPStatus.UNAUTHORIZED: "; the credentials of the kubeconfig are not, or no more, taken there",
-        HTTPStatus.FORBIDDEN: "; docs/how-to/deploy-with-kubernetes.md has a Role with all that is needed",
+        HTTPStatus.FORBIDDEN: "; docs/how-to/deploy-with-kubernetes.md (or -ome.md) has a Role with all that is needed",
     }
     try:
         words = str(json.loads(body)["message"])

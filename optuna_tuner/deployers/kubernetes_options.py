@@ -5,21 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, field_validator, model_validator
+from pydantic import BaseModel, Field, JsonValue, field_validator, model_validator
 
+from optuna_tuner.deployers.cluster_options import STRICT, ClusterOptions
 from optuna_tuner.deployers.kubernetes_patch import patch_problem
-from optuna_tuner.deployers.kubernetes_words import (
-    Inside,
-    LabelKey,
-    LabelValue,
-    Name,
-    Outside,
-    OwnLabelKey,
-    Quantity,
-    Subdomain,
-)
-
-STRICT = ConfigDict(frozen=True, extra="forbid")
+from optuna_tuner.deployers.kubernetes_words import Inside, LabelKey, LabelValue, Outside, Quantity, Subdomain
 
 
 class Volume(BaseModel):
@@ -60,26 +50,10 @@ class Toleration(BaseModel):
         return self
 
 
-class KubernetesOptions(BaseModel):
+class KubernetesOptions(ClusterOptions):
     """Options of `deployer: {kind: kubernetes}`."""
 
-    model_config = STRICT
-
-    kubeconfig: str | None = Field(
-        default=None,
-        min_length=1,
-        description="File of the cluster and who we are there; default: KUBECONFIG, else ~/.kube/config, else the "
-        "service account of the pod in which the worker runs.",
-    )
-    context: str | None = Field(default=None, min_length=1, description="Context of that file; default: its current.")
-    namespace: Name = Field(default="default", description="Namespace of everything that is made.")
-    reach: Literal["port-forward", "service"] = Field(
-        default="port-forward",
-        description="port-forward: through the API server, from anywhere; service: by its address in the cluster, for "
-        "workers that run there.",
-    )
     gpus: int = Field(default=0, ge=0, le=64, description="GPUs of each server.")
-    gpu_resource: LabelKey = Field(default="nvidia.com/gpu", description="What the cluster calls its GPUs.")
     cpu: Quantity | None = Field(
         default=None, description="CPU cores of a server, asked for and at most; default: not said.", examples=["16"]
     )
@@ -98,8 +72,6 @@ class KubernetesOptions(BaseModel):
         default_factory=dict, description="Labels of the nodes that will do."
     )
     tolerations: tuple[Toleration, ...] = Field(default=(), description="Taints of nodes that do not matter.")
-    labels: Mapping[OwnLabelKey, LabelValue] = Field(default_factory=dict, description="More labels of all objects.")
-    annotations: Mapping[OwnLabelKey, str] = Field(default_factory=dict, description="Annotations of Job and pod.")
     service_account: Subdomain | None = Field(
         default=None, description="Of the pod; its token is not given to the server in any case."
     )
@@ -123,14 +95,6 @@ class KubernetesOptions(BaseModel):
     keep_s: int = Field(
         default=3600, ge=60, description="The cluster removes a Job that ended so many seconds after its end."
     )
-    poll_s: float = Field(default=1, ge=0.2, le=60, description="Seconds between two questions about one server.")
-    lost_after_s: float = Field(
-        default=75,
-        ge=0,
-        description="So long is waited, when a server does not answer any more, for the cluster to say that its node "
-        "is lost: the cluster's node-monitor-grace-period, and a bit.",
-    )
-    max_log_mb: int = Field(default=5, ge=1, le=1024, description="The log's beginning and end are read, in MiB.")
 
     @field_validator("patch")
     @classmethod

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 from optuna_tuner.values import Json
 
@@ -30,12 +31,28 @@ _HOW = "$patch"
 _ALL_NEW: Mapping[str, Json] = {_HOW: "replace"}
 _POD = "spec.template.spec"
 _SERVER = f"{_POD}.containers.{CONTAINER}"
-# What a server is found, ended and believed by, and the option that says it, where there is one.
-_STANDS_ON: Mapping[str, str] = {
+LABELLED: dict[str, Json] = {"labels": {"kept": "yes"}}
+OF_ALL: Mapping[str, str] = {
     **dict.fromkeys(("apiVersion", "kind", "status"), ""),
     **dict.fromkeys((f"metadata.{each}" for each in ("name", "generateName", "ownerReferences", "finalizers")), ""),
     "metadata.namespace": "namespace",
     "metadata.labels.kept": "",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Guarded:
+    """An object with all that a server is found, ended and believed by.
+
+    `stands_on` are its places, each with the option that says it, where there is one.
+    """
+
+    sample: Mapping[str, Json]
+    stands_on: Mapping[str, str]
+
+
+_STANDS_ON: Mapping[str, str] = {
+    **OF_ALL,
     **dict.fromkeys((f"spec.{each}" for each in ("backoffLimit", "parallelism", "completions", "completionMode")), ""),
     **dict.fromkeys((f"spec.{each}" for each in ("suspend", "selector", "manualSelector", "managedBy")), ""),
     **dict.fromkeys((f"spec.{each}" for each in ("podFailurePolicy", "podReplacementPolicy", "successPolicy")), ""),
@@ -48,7 +65,6 @@ _STANDS_ON: Mapping[str, str] = {
         (f"{_SERVER}.{each}" for each in ("name", "image", "command", "args", "ports", "startupProbe")), ""
     ),
 }
-_LABELLED: dict[str, Json] = {"labels": {"kept": "yes"}}
 _CONTAINER: dict[str, Json] = {
     "name": CONTAINER,
     "image": "image",
@@ -59,13 +75,13 @@ _CONTAINER: dict[str, Json] = {
 _SAMPLE: Mapping[str, Json] = {
     "apiVersion": "batch/v1",
     "kind": "Job",
-    "metadata": {"name": "name", "namespace": "namespace", **_LABELLED},
+    "metadata": {"name": "name", "namespace": "namespace", **LABELLED},
     "spec": {
         "backoffLimit": -1,
         "activeDeadlineSeconds": -1,
         "ttlSecondsAfterFinished": -1,
         "template": {
-            "metadata": _LABELLED,
+            "metadata": LABELLED,
             "spec": {
                 "restartPolicy": "Never",
                 "containers": [_CONTAINER],
@@ -73,6 +89,8 @@ _SAMPLE: Mapping[str, Json] = {
         },
     },
 }
+
+JOB = Guarded(sample=_SAMPLE, stands_on=_STANDS_ON)
 
 
 def merged(base: Mapping[str, Json], patch: Mapping[str, Json]) -> dict[str, Json]:
@@ -113,17 +131,17 @@ def _name(element: Json, key: str) -> str:
     return json.dumps(element.get(key) if isinstance(element, dict) else element)
 
 
-def patch_problem(patch: Mapping[str, Json]) -> str | None:
-    """Why this patch may not be applied to a Job of ours; None for a good one."""
+def patch_problem(patch: Mapping[str, Json], guarded: Guarded = JOB) -> str | None:
+    """Why this patch may not be applied to an object of ours; None for a good one."""
     for name, value in _fields(dict(patch)):
         if name.startswith("$") and (name, value) not in {(_HOW, "delete"), (_HOW, "replace")}:
             said = ": ".join(filter(None, (name, str(value))))
             return f"{said} is not known here: only $patch: delete and $patch: replace are"
         if name.startswith(OURS):
             return f"{name} is the tuner's own"
-    patched = merged(_SAMPLE, patch)
-    for place, option in _STANDS_ON.items():
-        if _at(patched, place) != _at(dict(_SAMPLE), place):
+    patched = merged(guarded.sample, patch)
+    for place, option in guarded.stands_on.items():
+        if _at(patched, place) != _at(dict(guarded.sample), place):
             return f"{place} may not be patched: " + (f"deployer.{option} says it" if option else "the tuner needs it")
     return None
 

@@ -41,6 +41,7 @@ class Seen:
     pod: Facts | None
     job: Facts | None = None
     events: Sequence[str] = ()
+    container: str = CONTAINER
 
     @property
     def name(self) -> str:
@@ -60,7 +61,25 @@ class Seen:
     @property
     def answers(self) -> bool:
         """Whether the engine's own path has answered its node."""
-        return _container(_mapping(self.pod or {}, "status")).get("started") is True
+        return self.server.get("started") is True
+
+    @property
+    def server(self) -> Facts:
+        """What is told of the server's container."""
+        found = _mapping(self.pod or {}, "status").get("containerStatuses")
+        named = (each for each in (found if isinstance(found, list) else []) if isinstance(each, dict))
+        return next((each for each in named if each.get("name") == self.container), {})
+
+    @property
+    def ended(self) -> Facts | None:
+        """How it ended first: whoever keeps it up starts it again, and that is another server."""
+        states = (_mapping(self.server, name).get("terminated") for name in ("lastState", "state"))
+        return next((each for each in states if isinstance(each, dict)), None)
+
+    @property
+    def runs_again(self) -> bool:
+        """Whether its container ended and was started anew."""
+        return self.ended is not None and isinstance(_mapping(self.server, "state").get("running"), dict)
 
 
 def state_of(seen: Seen) -> State:
@@ -68,28 +87,26 @@ def state_of(seen: Seen) -> State:
     if seen.pod is None:
         return _without_pod(seen)
     status = _mapping(seen.pod, "status")
-    container = _container(status)
-    ended = _mapping(container, "state").get("terminated")
-    lost = _why_lost(seen.pod, status)
+    lost = _why_lost(seen, status)
     if lost:
         return State(status=Status.LOST, detail=lost)
-    if isinstance(ended, dict):
-        return _ended(ended)
-    if isinstance(_mapping(container, "state").get("running"), dict):
+    if seen.ended is not None:
+        return _ended(seen.ended)
+    if isinstance(_mapping(seen.server, "state").get("running"), dict):
         return State(status=Status.RUNNING)
     if status.get("phase") in {"Failed", "Succeeded"}:  # it ended, and nobody knows how
         return State(status=Status.LOST, detail=f"its pod is {status['phase']} without a word of its container")
-    return _waiting(seen, status, container)
+    return _waiting(seen, status)
 
 
-def _waiting(seen: Seen, status: Facts, container: Facts) -> State:
+def _waiting(seen: Seen, status: Facts) -> State:
     """It has no node yet, or its node prepares it: both are the cluster's time."""
     reason, words = _why_unscheduled(status)
     if reason:
         if re.search(r'persistentvolumeclaim ".*" not found', words):
             raise DeployerError(f"the pod can get no node: {words}")
         return State(status=Status.QUEUED, detail=f"it waits for a node: {reason}: {words}")
-    waits = _mapping(_mapping(container, "state"), "waiting")
+    waits = _mapping(_mapping(seen.server, "state"), "waiting")
     why, message = str(waits.get("reason") or ""), str(waits.get("message") or "")
     if why in _NEVER and message != f'secret "{seen.name}" not found':  # it is made right after the Job
         last = f"; {seen.events[-1]}" if seen.events else ""
@@ -106,7 +123,7 @@ def _waiting(seen: Seen, status: Facts, container: Facts) -> State:
 def _without_pod(seen: Seen) -> State:
     if seen.job is None:
         return State(status=Status.LOST, detail="somebody deleted its Job")
-    failed = _condition(_mapping(seen.job, "status"), "Failed")
+    failed = condition(_mapping(seen.job, "status"), "Failed")
     if failed.get("status") == "True":
         reason = str(failed.get("reason"))
         words = _LOST.get(reason) or "somebody deleted its pod"
@@ -114,8 +131,13 @@ def _without_pod(seen: Seen) -> State:
     refused = next((each for each in reversed(seen.events) if each.startswith("FailedCreate: ")), None)
     if refused is None:
         return State(status=Status.QUEUED, detail="its pod is about to be made")
+    return waits_for_quota(refused)
+
+
+def waits_for_quota(refused: str) -> State:
+    """What it means that no pod was made. Raises DeployerError where none will be."""
     if "exceeded quota" not in refused:
-        raise DeployerError(f"the cluster makes no pod of the Job: {refused}")
+        raise DeployerError(f"the cluster makes no pod: {refused}")
     beyond = _beyond_quota(refused)
     if beyond:
         raise DeployerError(f"the namespace's quota never allows {beyond}: {refused}")
@@ -134,25 +156,23 @@ def _beyond_quota(message: str) -> str:
         return ""
 
 
-def _why_lost(pod: Facts, status: Facts) -> str:
+def _why_lost(seen: Seen, status: Facts) -> str:
     """Why its end, if it has one, says nothing about the configuration; empty where that is not so."""
     reason, message = str(status.get("reason") or ""), str(status.get("message") or "")
-    disrupted = _condition(status, "DisruptionTarget")
+    disrupted = condition(status, "DisruptionTarget")
     if disrupted.get("status") == "True":
         return f"the cluster takes it away: {disrupted.get('reason')}: {disrupted.get('message')}"
     if reason in _LOST or reason.startswith("OutOf"):
         return f"{_LOST.get(reason, 'its node would not take it')} ({reason}: {message})"
-    if _mapping(pod, "metadata").get("deletionTimestamp"):
+    if _mapping(seen.pod or {}, "metadata").get("deletionTimestamp"):
         return "somebody deletes its pod"
     if status.get("phase") == "Unknown":
         return "its node does not answer"
-    container = _container(status)
-    ready = _condition(status, "Ready")
+    ready = condition(status, "Ready")
     # The kubelet gives a reason. Without one it is the word of the controller that misses the node.
-    if container.get("ready") is True and ready.get("status") == "False" and not ready.get("reason"):
+    if seen.server.get("ready") is True and ready.get("status") == "False" and not ready.get("reason"):
         return "its node does not answer any more"
-    ended = _mapping(_mapping(container, "state"), "terminated")
-    unseen = ended.get("reason") in {"ContainerStatusUnknown", "Unknown"}  # the node was restarted
+    unseen = (seen.ended or {}).get("reason") in {"ContainerStatusUnknown", "Unknown"}  # the node was restarted
     return "its node lost sight of the container" if unseen else ""
 
 
@@ -168,19 +188,14 @@ def _ended(ended: Facts) -> State:
 
 
 def _why_unscheduled(status: Facts) -> tuple[str, str]:
-    scheduled = _condition(status, "PodScheduled")
+    scheduled = condition(status, "PodScheduled")
     if scheduled.get("status") != "False":
         return "", ""
     return str(scheduled.get("reason")), str(scheduled.get("message") or "")
 
 
-def _container(status: Facts) -> Facts:
-    found = status.get("containerStatuses")
-    named = (each for each in (found if isinstance(found, list) else []) if isinstance(each, dict))
-    return next((each for each in named if each.get("name") == CONTAINER), {})
-
-
-def _condition(status: Facts, kind: str) -> Facts:
+def condition(status: Facts, kind: str) -> Facts:
+    """What is said of one thing in a status; empty where nothing is."""
     found = status.get("conditions")
     known = (each for each in (found if isinstance(found, list) else []) if isinstance(each, dict))
     return next((each for each in known if each.get("type") == kind), {})

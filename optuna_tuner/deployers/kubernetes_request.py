@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 from base64 import b64encode
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 from pydantic import BaseModel, JsonValue, ValidationError
 
+from optuna_tuner.deployers.cluster_options import STRICT
 from optuna_tuner.deployers.container_words import image_problem
 from optuna_tuner.deployers.kubernetes_misfits import model_problem
-from optuna_tuner.deployers.kubernetes_options import STRICT, KubernetesOptions, Toleration, Volume
+from optuna_tuner.deployers.kubernetes_options import KubernetesOptions, Toleration, Volume
 from optuna_tuner.deployers.kubernetes_patch import CONTAINER, OURS, merged
 from optuna_tuner.deployers.kubernetes_words import name_problem, value_problem
 from optuna_tuner.errors import DeployerError
@@ -45,8 +46,8 @@ class KubernetesRequest(BaseModel):
 def body_of(launch: Launch, name: str, labels: Mapping[str, str], options: KubernetesOptions) -> KubernetesRequest:
     """The launch as a Job. Raises DeployerError for what cannot be sent."""
     _refuse(launch, name, labels, options)
-    ours = {**options.labels, NAME_LABEL: name, **{f"{OURS}{key}": value for key, value in labels.items()}}
-    metadata: dict[str, Json] = {"name": name, "namespace": options.namespace, "labels": dict[str, Json](ours)}
+    known = ours(name, labels, options.labels)
+    metadata: dict[str, Json] = {"name": name, "namespace": options.namespace, "labels": known}
     job: dict[str, Json] = {
         "apiVersion": "batch/v1",
         "kind": "Job",
@@ -56,7 +57,7 @@ def body_of(launch: Launch, name: str, labels: Mapping[str, str], options: Kuber
             "activeDeadlineSeconds": options.max_life_s,
             "ttlSecondsAfterFinished": options.keep_s,
             "template": {
-                "metadata": {"labels": dict[str, Json](ours), **_annotations(options)},
+                "metadata": {"labels": known, **_annotations(options)},
                 "spec": pod_of(launch, name, options),
             },
         },
@@ -93,8 +94,8 @@ def _container(launch: Launch, secret: str, options: KubernetesOptions) -> dict[
         "name": CONTAINER,
         "image": launch.image,
         "imagePullPolicy": options.image_pull_policy,
-        "command": [_literal(_placed(word)) for word in launch.argv],  # the image's own is not used
-        "env": list(_environment(launch, secret, options)),
+        "command": [literal(placed(word, PORT)) for word in launch.argv],  # the image's own is not used
+        "env": list(environment(launch, secret, options.gpus)),
         "ports": [{"name": "http", "containerPort": PORT}],
         "resources": _resources(options),
         "startupProbe": _probe(launch, options),
@@ -104,20 +105,21 @@ def _container(launch: Launch, secret: str, options: KubernetesOptions) -> dict[
     return {name: value for name, value in container.items() if value != {}}
 
 
-def _environment(launch: Launch, secret: str, options: KubernetesOptions) -> Iterator[Json]:
+def environment(launch: Launch, secret: str, gpus: int) -> Iterator[Json]:
     """Without a GPU of its own a server sees none, also where the node's runtime would show it all of them."""
-    env = {"PYTHONUNBUFFERED": "1", **launch.env, **({} if options.gpus else {"NVIDIA_VISIBLE_DEVICES": "void"})}
+    env = {"PYTHONUNBUFFERED": "1", **launch.env, **({} if gpus else {"NVIDIA_VISIBLE_DEVICES": "void"})}
     for name, value in env.items():
-        yield {"name": name, "value": _literal(value)}
+        yield {"name": name, "value": literal(value)}
     for name in launch.secrets:
         yield {"name": name, "valueFrom": {"secretKeyRef": {"name": secret, "key": name}}}
 
 
-def _placed(word: str) -> str:
-    return word.replace("{host}", _ANYWHERE).replace("{port}", str(PORT))
+def placed(word: str, port: int) -> str:
+    """A word of the command, with its address in the pod."""
+    return word.replace("{host}", _ANYWHERE).replace("{port}", str(port))
 
 
-def _literal(text: str) -> str:
+def literal(text: str) -> str:
     """Kubernetes puts variables in the place of `$(NAME)`; doubled, the dollar stays what it is."""
     return text.replace("$(", "$$(")
 
@@ -170,26 +172,38 @@ def _owned(
     owner: Json = {"apiVersion": "batch/v1", "kind": "Job", "name": name}
     of_job: Json = {**metadata, "ownerReferences": [owner]}
     if launch.secrets:
-        yield {"apiVersion": "v1", "kind": "Secret", "metadata": of_job, "type": "Opaque"}
+        yield secret_of(of_job)
     if options.reach == "service":
         port: Json = {"name": "http", "port": PORT, "targetPort": PORT}
         spec: Json = {"selector": {NAME_LABEL: name}, "ports": [port]}
         yield {"apiVersion": "v1", "kind": "Service", "metadata": of_job, "spec": spec}
 
 
+def secret_of(metadata: Json) -> Mapping[str, Json]:
+    """The Secret of a launch, without its values."""
+    return {"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "type": "Opaque"}
+
+
+def ours(name: str, labels: Mapping[str, str], more: Mapping[str, str]) -> dict[str, Json]:
+    """The labels of all objects of one server."""
+    return {**more, NAME_LABEL: name, **{f"{OURS}{key}": value for key, value in labels.items()}}
+
+
 def _refuse(launch: Launch, name: str, labels: Mapping[str, str], options: KubernetesOptions) -> None:
-    values = map(value_problem, labels.values())
-    found = (
-        name_problem(name, "the name"),
-        image_problem(launch.image, "kubernetes"),
-        model_problem(launch.model.path),
-        *values,
-    )
+    found = (name_problem(name, "the name"), image_problem(launch.image, "kubernetes"))
     problem = next(filter(None, found), None)
     if problem:
         raise DeployerError(problem)
-    if launch.gpus > options.gpus:
-        raise DeployerError(f"the server wants {launch.gpus} GPUs, deployer.gpus asks for {options.gpus}")
+    refuse_launch(launch, labels, options.gpus)
+
+
+def refuse_launch(launch: Launch, labels: Mapping[str, str], gpus: int) -> None:
+    """Raise DeployerError for what no pod takes, of a server that is given so many GPUs."""
+    problem = next(filter(None, (model_problem(launch.model.path), *map(value_problem, labels.values()))), None)
+    if problem:
+        raise DeployerError(problem)
+    if launch.gpus > gpus:
+        raise DeployerError(f"the server wants {launch.gpus} GPUs, deployer.gpus asks for {gpus}")
     for variable in (*launch.env, *launch.secrets):
         if not variable or "=" in variable or not variable.isprintable():
             raise DeployerError(f'"{variable}" cannot be the name of an environment variable')
@@ -205,22 +219,22 @@ def read_body(request: Request) -> KubernetesRequest:
         raise DeployerError(f"{request.name} is no request of the deployer kubernetes: {error}") from error
 
 
-def owned_by(uid: str, body: KubernetesRequest) -> Iterator[Mapping[str, Json]]:
-    """What the Job owns, complete, with the values of secrets. Raises DeployerError for one that is not set here."""
-    for each in body.owned:
+def owned_by(uid: str, owned: Sequence[Mapping[str, Json]], secrets: Mapping[str, str]) -> Iterator[Mapping[str, Json]]:
+    """What an object owns, complete, with the values of secrets. Raises DeployerError for one that is not set here."""
+    for each in owned:
         metadata = _mapping(each["metadata"])
         owners = metadata["ownerReferences"]
         known: Json = [{**_mapping(owner), "uid": uid} for owner in (owners if isinstance(owners, list) else [])]
         complete = {**each, "metadata": {**metadata, "ownerReferences": known}}
-        yield {**complete, "data": dict[str, Json](secrets_of(body))} if each["kind"] == "Secret" else complete
+        yield {**complete, "data": dict[str, Json](secrets_of(secrets))} if each["kind"] == "Secret" else complete
 
 
-def secrets_of(body: KubernetesRequest) -> Mapping[str, str]:
+def secrets_of(secrets: Mapping[str, str]) -> Mapping[str, str]:
     """The values of the secrets, in base64, by variable. Raises DeployerError for one that is not set here."""
-    unset = [f"{name} from {source}" for name, source in body.secrets.items() if source not in os.environ]
+    unset = [f"{name} from {source}" for name, source in secrets.items() if source not in os.environ]
     if unset:
         raise DeployerError(f"secrets are to be read from variables that are not set here: {', '.join(unset)}")
-    return {name: b64encode(os.environb[source.encode()]).decode() for name, source in body.secrets.items()}
+    return {name: b64encode(os.environb[source.encode()]).decode() for name, source in secrets.items()}
 
 
 def _mapping(value: Json) -> Mapping[str, Json]:

@@ -175,7 +175,7 @@ def test_what_a_job_owns_goes_with_it() -> None:
             },
         }
     ]
-    [service] = owned_by("u-1", read_body(request))
+    [service] = owned_by("u-1", read_body(request).owned, read_body(request).secrets)
     assert cast("Mapping[str, Json]", service["metadata"])["ownerReferences"] == [{**owner, "uid": "u-1"}]
 
 
@@ -187,11 +187,11 @@ def test_a_secret_is_a_reference_until_it_is_sent(monkeypatch: pytest.MonkeyPatc
     reference = {"secretKeyRef": {"name": "tuner-a1", "key": "HF_TOKEN"}}
     env = cast("list[Json]", at(request, "job.spec.template.spec.containers.0.env"))
     assert env[-1] == {"name": "HF_TOKEN", "valueFrom": reference}
-    [secret] = owned_by("u-1", read_body(request))
+    [secret] = owned_by("u-1", read_body(request).owned, read_body(request).secrets)
     assert secret["data"] == {"HF_TOKEN": "c2VzYW1l"}
     monkeypatch.delenv("MY_TOKEN")
     with pytest.raises(DeployerError, match="HF_TOKEN from MY_TOKEN"):
-        list(owned_by("u-1", read_body(request)))
+        list(owned_by("u-1", read_body(request).owned, read_body(request).secrets))
 
 
 def test_without_a_gpu_a_server_sees_none() -> None:

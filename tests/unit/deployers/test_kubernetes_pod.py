@@ -140,7 +140,7 @@ def test_memory_that_ran_out_is_known_without_the_log() -> None:
             Seen(pod=pod(phase="Pending").pod, events=['FailedMount: MountVolume: hostPath type check failed: "/a"']),
             "a volume cannot be mounted",
         ),
-        (Seen(pod=None, job={}, events=["FailedCreate: violates PodSecurity"]), "makes no pod of the Job"),
+        (Seen(pod=None, job={}, events=["FailedCreate: violates PodSecurity"]), "makes no pod: FailedCreate: violates"),
         (
             Seen(
                 pod=None,

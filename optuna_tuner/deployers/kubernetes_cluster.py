@@ -1,0 +1,202 @@
+"""The cluster that a study names: its API server, and the ways to its pods."""
+
+from __future__ import annotations
+
+import math
+import os
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import cached_property
+from threading import Lock
+from typing import TYPE_CHECKING, Protocol
+
+from optuna_tuner.clock import Deadline, poll
+from optuna_tuner.deployers.cluster_options import ClusterOptions
+from optuna_tuner.deployers.kubernetes_pod import Facts, Seen
+from optuna_tuner.deployers.kubernetes_request import owned_by, secrets_of
+from optuna_tuner.deployers.kubernetes_rights import Right
+from optuna_tuner.deployers.tunnel import Tunnel
+from optuna_tuner.errors import DeployerError
+from optuna_tuner.values import Endpoint, Handle, Json, State
+
+if TYPE_CHECKING:
+    from optuna_tuner.deployers.kubernetes_api import Api
+
+FORWARDED = (
+    "measured through a port-forward: latencies hold its way through the API server and the node; a worker in the "
+    "cluster measures without it (deployer.reach: service)"
+)
+_FORWARD = "optuna_tuner.deployers.kubernetes_forward"
+_MIB = 1 << 20
+
+
+class Body(Protocol):
+    """What a request says beside the object itself."""
+
+    @property
+    def namespace(self) -> str:
+        """Where all of it lies."""
+
+    @property
+    def owned(self) -> Sequence[Mapping[str, Json]]:
+        """What goes when the object goes."""
+
+    @property
+    def secrets(self) -> Mapping[str, str]:
+        """For each variable, the one that holds its value here."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Whole:
+    """All that is there of one server: an object, and the pods that the cluster made for it."""
+
+    resource: str
+    name: str
+    namespace: str
+    pods: str  # the label by which its pods are found
+    is_kept_up: bool = False  # the cluster would make a new pod in the place of one that ends
+
+
+class Cluster:
+    """One cluster, for several threads. Every method may raise DeployerError."""
+
+    def __init__(self, options: ClusterOptions) -> None:
+        self._options = options
+        self._connecting = Lock()
+        self._addresses: dict[tuple[str, str], str] = {}
+
+    @property
+    def api(self) -> Api:
+        """The API server. Raises DeployerError where none is named."""
+        with self._connecting:
+            return self._api
+
+    @cached_property
+    def _api(self) -> Api:
+        try:
+            from optuna_tuner.deployers import kubernetes_api  # noqa: PLC0415  the client is an extra, and heavy
+        except ImportError as error:
+            raise DeployerError("the Kubernetes client is missing: pip install 'optuna-tuner[kubernetes]'") from error
+        return kubernetes_api.Api(kubernetes_api.connect(self._options.kubeconfig, self._options.context))
+
+    def missing(self, needed: Sequence[Right], *, everywhere: bool = False) -> Iterator[str]:
+        """Those of these rights that we have not, in the namespace or of what belongs to none, in words."""
+        for verb, what in needed:
+            if not self.api.may(verb, what, "" if everywhere else self._options.namespace):
+                yield f"{verb} {what.strip('/')}"
+
+    @cached_property
+    def _tunnel(self) -> Tunnel:
+        """Its command is a process of ours: what it forwards takes no time from the load client."""
+        told = {"kubeconfig": self._options.kubeconfig, "context": self._options.context}
+        options = [f"--{name}={value}" for name, value in told.items() if value]
+        words = [sys.executable, "-m", _FORWARD, "{host}", "{port}", "{namespace}", "{pod}", "{pod_port}", *options]
+        # A kubeconfig may name a program that needs anything to get a token; our own variables may hold a password.
+        return Tunnel(words, [name for name in os.environ if not name.startswith("OPTUNA_TUNER_")])
+
+    def make(self, thing: Facts, body: Body, undo: Callable[[Facts], None]) -> Facts:
+        """Make an object, and then what it owns; nothing without all its secrets. What breaks off is undone."""
+        secrets_of(body.secrets)
+        made = self.api.create(thing, body.namespace)
+        try:
+            for each in owned_by(str(metadata_of(made)["uid"]), body.owned, body.secrets):
+                self.api.create(each, body.namespace)
+        except BaseException:
+            with suppress(DeployerError):  # why it could not be started goes first
+                undo(made)
+            raise
+        return made
+
+    def forward(self, handle: Handle, pod: str, port: int) -> Endpoint | None:
+        """The end of the port-forward to a pod that is here; it is opened where it is not."""
+        place = {"{namespace}": namespace_of(handle), "{pod}": pod, "{pod_port}": str(port)}
+        return self._tunnel.endpoint(handle, place)
+
+    def forward_state(self, handle: Handle) -> State | None:
+        """That the server is lost to us, where its port-forward has ended."""
+        return self._tunnel.state(handle)
+
+    def pods(self, namespace: str, label: str) -> Sequence[Facts]:
+        """The pods that bear a label."""
+        return self.api.list("pods", namespace, labels=label)
+
+    def address(self, service: str, namespace: str) -> str:
+        """Host and port of a Service, as its cluster reaches it; empty while it has none."""
+        if not self._addresses.get((service, namespace)):
+            spec = (self.api.get("services", service, namespace) or {}).get("spec")
+            known = spec if isinstance(spec, dict) else {}
+            host, ports = str(known.get("clusterIP") or ""), known.get("ports")
+            port = ports[0] if isinstance(ports, list) and ports else None
+            said = f"[{host}]" if ":" in host else host
+            self._addresses[service, namespace] = f"{said}:{port['port']}" if host and isinstance(port, dict) else ""
+        return self._addresses[service, namespace]
+
+    def log(self, handle: Handle, seen: Seen) -> str:
+        """What a server wrote when it first ran, as its node still has it; nothing where it has no pod."""
+        if seen.pod is None:
+            return ""
+        most, place = self._options.max_log_mb * _MIB, namespace_of(handle)
+        words = self.api.log(seen.pod_name, seen.container, place, most, previous=seen.runs_again)
+        return words.decode(errors="replace")
+
+    def end(self, handle: Handle, whole: Whole, grace_s: float, within_s: float) -> bool:
+        """SIGTERM to its pods, SIGKILL after the grace, and the object is removed with all that it owned.
+
+        Whether nothing is left so many seconds after the grace.
+        """
+        grace = max(1, math.ceil(grace_s))  # 0 would mean: forget it, wherever it runs
+        told: set[str] = set()
+
+        def look() -> bool | None:
+            if whole.is_kept_up:
+                self._delete(whole)
+            pods = self.pods(whole.namespace, whole.pods)
+            for pod in (name_of(each) for each in pods):
+                if pod not in told:
+                    self.api.delete("pods", pod, whole.namespace, grace_s=grace)
+                    told.add(pod)
+            return None if self._delete(whole) or pods else True
+
+        gone = poll(look, Deadline.after(grace_s + within_s), 0.2)
+        self._tunnel.close(handle)
+        return gone is not None
+
+    def _delete(self, whole: Whole) -> bool:
+        """Whether it was still there."""
+        found = self.api.get(whole.resource, whole.name, whole.namespace)
+        if found and not metadata_of(found).get("deletionTimestamp"):
+            self.api.delete(whole.resource, whole.name, whole.namespace)
+        return found is not None
+
+
+def found_cluster() -> str:
+    """Which cluster a study that names none would use, in words. Raises DeployerError where there is none."""
+    api = Cluster(ClusterOptions()).api
+    return f"{api.version()} at {api.server}"
+
+
+def metadata_of(found: Facts) -> Mapping[str, Json]:
+    """Name, labels and so on of an object."""
+    metadata = found.get("metadata")
+    return metadata if isinstance(metadata, dict) else {}
+
+
+def notes_of(found: Facts, kind: str) -> Mapping[str, Json]:
+    """Its labels or its annotations."""
+    notes = metadata_of(found).get(kind)
+    return notes if isinstance(notes, dict) else {}
+
+
+def name_of(found: Facts) -> str:
+    """Of an object."""
+    return str(metadata_of(found)["name"])
+
+
+def namespace_of(handle: Handle) -> str:
+    """Where a server of ours runs."""
+    found = handle.ref.get("namespace")
+    if not isinstance(found, str):
+        raise DeployerError(f"{handle.name} is no handle of the deployer {handle.deployer}: it names no namespace")
+    return found
