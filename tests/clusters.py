@@ -1,7 +1,9 @@
-"""A Kubernetes cluster for tests: the fake one of the test kit, or a real one that the environment names.
+"""A Kubernetes cluster with OME for tests: the fake one of the test kit, or a real one that the environment names.
 
 `OPTUNA_TUNER_TEST_KUBECONFIG` is its kubeconfig, whose context's namespace `default` may be used;
-`OPTUNA_TUNER_TEST_KUBERNETES_IMAGE` an image with Python 3.11 or newer, by default Docker's own.
+`OPTUNA_TUNER_TEST_KUBERNETES_IMAGE` an image with Python 3.11 or newer, by default Docker's own;
+`OPTUNA_TUNER_TEST_OME_MODEL` a ClusterBaseModel that is ready there. The fake one holds OME's objects against its own
+definitions, where a folder of them lies beside the checkout, in shared/data/ome-crds.
 """
 
 from __future__ import annotations
@@ -27,12 +29,17 @@ if TYPE_CHECKING:
 
 REAL = os.environ.get("OPTUNA_TUNER_TEST_KUBECONFIG")
 IMAGE = os.environ.get("OPTUNA_TUNER_TEST_KUBERNETES_IMAGE", "python:3.11-slim")
+_CRDS = (each / "shared/data/ome-crds" for each in Path(__file__).parents)
+CRDS = next((each for each in _CRDS if each.is_dir()), None)
+MODEL = os.environ.get("OPTUNA_TUNER_TEST_OME_MODEL", "small")
 PYTHON = "python3" if REAL else sys.executable
 COLLECTED_S = 10.0  # what a Job owned goes a moment after it
 _CLUSTER = """
 import sys
+from pathlib import Path
 from optuna_tuner.testing.fake_cluster import FakeCluster
-fake = FakeCluster(sys.argv[1:])
+image, *crds = sys.argv[1:]
+fake = FakeCluster([image], crds=Path(crds[0]) if crds else None)
 print(fake.kubeconfig, flush=True)
 sys.stdin.read()
 fake.close()
@@ -47,15 +54,20 @@ class Cluster:
         api = import_module("optuna_tuner.deployers.kubernetes_api")
         self.kubeconfig = kubeconfig
         self._api: Api = api.Api(api.connect(str(kubeconfig), None))
+        self.has_ome = not REAL or "OPTUNA_TUNER_TEST_OME_MODEL" in os.environ
 
     @property
     def options(self) -> Mapping[str, JsonValue]:
         return {"kubeconfig": str(self.kubeconfig), "poll_s": 0.2, "shm_size": "64Mi", "max_life_s": 600}
 
+    @property
+    def ome_options(self) -> Mapping[str, JsonValue]:
+        return ome_options(self.kubeconfig)
+
     def objects(self, name: str = "") -> Sequence[str]:
         """All of ours, or of one server, in words."""
         labels = f"optuna-tuner/name={name}" if name else "optuna-tuner/name"
-        kinds = ("jobs", "pods", "services", "secrets")
+        kinds = ["jobs", "pods", "services", "secrets", *(["inferenceservices"] if self.has_ome else [])]
         found = {kind: self._api.list(kind, "default", labels=labels) for kind in kinds}
         return [f"{kind} {part(each, 'metadata')['name']}" for kind, listed in found.items() for each in listed]
 
@@ -68,10 +80,33 @@ class Cluster:
         return self.objects(name)
 
 
+def ome_options(kubeconfig: Path, **more: JsonValue) -> dict[str, JsonValue]:
+    """Options of the deployer ome: a model that is there or can be fetched, and a runtime without a GPU."""
+    probe: JsonValue = {"httpGet": {"path": "/health", "port": 8080}, "periodSeconds": 1, "failureThreshold": 600}
+    runner: JsonValue = {
+        "name": "ome-container",
+        "image": IMAGE,
+        "command": ["sleep", "infinity"],
+        "ports": [{"containerPort": 8080, "name": "http1", "protocol": "TCP"}],
+        "startupProbe": probe,
+    }
+    model: JsonValue = {
+        "name": MODEL,
+        "spec": {"storage": {"storageUri": "hf://nobody/small", "path": "/models/small"}},
+    }
+    return {
+        "kubeconfig": str(kubeconfig),
+        "poll_s": 0.2,
+        "clusterbasemodel_config": {"name": MODEL} if REAL else model,
+        "clusterservingruntime_config": {"name": "tuner-tests", "spec": {"engineConfig": {"runner": runner}}},
+        **more,
+    }
+
+
 @contextmanager
 def cluster_process() -> Iterator[Cluster]:
     """The fake one in a process of its own, for those who fork."""
-    words = [sys.executable, "-c", _CLUSTER, IMAGE]
+    words = [sys.executable, "-c", _CLUSTER, IMAGE, *map(str, filter(None, [CRDS]))]
     with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         yield Cluster(Path(process.stdout.readline().strip()))
@@ -83,7 +118,7 @@ def cluster() -> Iterator[Cluster]:
     if REAL:
         yield Cluster(Path(REAL))
         return
-    fake = FakeCluster([IMAGE])
+    fake = FakeCluster([IMAGE], crds=CRDS)
     yield Cluster(fake.kubeconfig)
     fake.close()
 
@@ -91,6 +126,6 @@ def cluster() -> Iterator[Cluster]:
 @pytest.fixture
 def fake_cluster() -> Iterator[FakeCluster]:
     """One of a test's own, which can be told to do wrong."""
-    fake = FakeCluster([IMAGE], gpus=2)
+    fake = FakeCluster([IMAGE], gpus=2, crds=CRDS)
     yield fake
     fake.close()

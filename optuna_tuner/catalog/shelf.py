@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from difflib import get_close_matches
 from functools import cache, lru_cache
@@ -16,6 +17,7 @@ from optuna_tuner.errors import CatalogError, NotFoundError
 from optuna_tuner.home import catalogues_folder
 
 SUFFIX = ".json"
+_VERSION_TAG = re.compile(r":v?(\d+\.\d+\.\d+(?:\.post\d+)?)\b")
 
 
 def engines() -> tuple[str, ...]:
@@ -78,6 +80,12 @@ def forget() -> None:
 def plain_version(version: str) -> str:
     """Without what does not change the flags: a leading v, the build of a wheel."""
     return version.strip().removeprefix("v").partition("+")[0]
+
+
+def tagged_version(image: str) -> str | None:
+    """The engine's version as the tag of an image names it; None where it names none."""
+    tag = _VERSION_TAG.search(image)
+    return tag[1] if tag else None
 
 
 def order(version: str) -> tuple[Version, str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping
 from functools import cached_property
 from typing import ClassVar
@@ -13,8 +12,6 @@ from optuna_tuner.catalog import shelf
 from optuna_tuner.catalog.catalogue import Catalogue
 from optuna_tuner.engines.argv import Spelling
 from optuna_tuner.values import Scalar
-
-_VERSION_TAG = re.compile(r":v?(\d+\.\d+\.\d+(?:\.post\d+)?)\b")
 
 
 class Secret(BaseModel):
@@ -76,8 +73,7 @@ class EngineOptions(BaseModel):
     @classmethod
     def version_of(cls, options: Mapping[str, object]) -> str | None:
         """The engine's version as the study names it, by itself or in the image's tag."""
-        tag = _VERSION_TAG.search(str(options.get("image") or ""))
-        return str(options.get("version") or "") or (tag[1] if tag else None)
+        return str(options.get("version") or "") or shelf.tagged_version(str(options.get("image") or ""))
 
     @classmethod
     def spelling_of(cls, options: Mapping[str, object]) -> Spelling:

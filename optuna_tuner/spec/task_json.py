@@ -23,8 +23,10 @@ _OBJECTIVES: Mapping[str, tuple[str, str, str]] = {  # metric, direction, and ho
     "minimize_ttft": ("ttft_ms.mean", "minimize", "mean"),
     "minimize_tpot": ("tpot_ms.mean", "minimize", "mean"),
 }
+_OF_OME = ("clusterbasemodel_config", "clusterservingruntime_config")
 _ORIGINS: Mapping[Path, Path] = {  # path in the study -> path in the task
     ("name",): ("task_name",),
+    **{("deployer", name): (name,) for name in _OF_OME},
     ("engine",): ("base_runtime",),
     ("engine", "kind"): ("base_runtime",),
     ("engine", "version"): ("runtime_image_tag",),
@@ -104,6 +106,8 @@ class Task(BaseModel):
     optimization: Optimization
     benchmark: TaskBenchmark
     deployment_mode: str = "local"
+    clusterbasemodel_config: Mapping[str, JsonValue] | None = None
+    clusterservingruntime_config: Mapping[str, JsonValue] | None = None
 
 
 def is_task(document: Json) -> bool:
@@ -172,11 +176,14 @@ def _engine(task: Task) -> dict[str, Json]:
 
 
 def _deployer(task: Task) -> dict[str, Json]:
-    """Only a cluster knows namespaces; elsewhere that format carries one without a use."""
+    """Only a cluster knows namespaces, and only OME models and runtimes; elsewhere that format carries them in vain."""
     clusters = {"ome", "kubernetes"}
+    deployer: dict[str, Json] = {"kind": task.deployment_mode}
     if task.deployment_mode in clusters and task.model.namespace:
-        return {"kind": task.deployment_mode, "namespace": task.model.namespace}
-    return {"kind": task.deployment_mode}
+        deployer["namespace"] = task.model.namespace
+    configs = {name: getattr(task, name) for name in _OF_OME}
+    said = {name: dict(value) for name, value in configs.items() if value is not None}
+    return {**deployer, **said} if task.deployment_mode == "ome" else deployer
 
 
 def _benchmark(benchmark: TaskBenchmark) -> dict[str, Json]:

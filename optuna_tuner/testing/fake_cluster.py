@@ -1,6 +1,7 @@
 """A fake Kubernetes cluster of one node: an API server over a real socket, and pods that are processes of this host.
 
-It answers as a real API server was seen to answer, as far as the deployer `kubernetes` asks; it is no Kubernetes.
+It answers as a real API server was seen to answer, as far as the deployers `kubernetes` and `ome` ask;
+it is no Kubernetes.
 """
 
 from __future__ import annotations
@@ -20,8 +21,10 @@ from aiohttp import web
 
 from optuna_tuner.testing.fake_cluster_api import ApiServer, models
 from optuna_tuner.testing.fake_controllers import Controllers
+from optuna_tuner.testing.fake_crds import Definitions
 from optuna_tuner.testing.fake_kubelet import Kubelet, set_condition, uid
 from optuna_tuner.testing.fake_objects import Object, Objects, mark_deleted, part, parts
+from optuna_tuner.testing.fake_ome import Ome
 
 _STEP_S = 0.02
 _TOKEN = "fake-token"  # noqa: S105  of nothing
@@ -30,13 +33,18 @@ Found = TypeVar("Found")
 
 
 class FakeCluster:
-    """Runs in a thread of its own until it is closed. What it does wrongly on request are its methods."""
+    """Runs in a thread of its own until it is closed. What it does wrongly on request are its methods.
 
-    def __init__(self, images: Sequence[str], *, gpus: int = 8) -> None:
+    It has OME too: its objects are held against OME's own definitions in the folder `crds`, else against a few rules.
+    """
+
+    def __init__(self, images: Sequence[str], *, gpus: int = 8, crds: Path | None = None) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="tuner-cluster-"))
-        self.kubelet = Kubelet(objects=Objects(), folder=self.folder, images=set(images))
-        self.controllers = Controllers(objects=self.kubelet.objects, kubelet=self.kubelet, gpus=gpus)
-        self.api = ApiServer(controllers=self.controllers, token=_TOKEN)
+        objects = Objects()
+        self.ome = Ome(objects=objects)
+        self.kubelet = Kubelet(objects=objects, folder=self.folder, images=set(images))
+        self.controllers = Controllers(objects=objects, kubelet=self.kubelet, ome=self.ome, gpus=gpus)
+        self.api = ApiServer(controllers=self.controllers, definitions=Definitions(crds), token=_TOKEN)
         models()  # the client's models take a moment to import, and would hold up the first answers
         self._ready, self._over = Event(), asyncio.Event()
         self._loop = asyncio.new_event_loop()
@@ -63,7 +71,7 @@ class FakeCluster:
         return self.do(lambda: [f"{kind} {name}" for kind, _, name in self.kubelet.objects.held if kind in resources])
 
     def run_out_of_memory(self, name: str) -> None:
-        """The kernel kills the container of a Job's pod for memory."""
+        """The kernel kills the container of a server's pod for memory."""
 
         def kill() -> None:
             process = self.kubelet.running[uid(self._pod(name))]
@@ -73,7 +81,7 @@ class FakeCluster:
         self.do(kill)
 
     def disrupt(self, name: str, reason: str, message: str) -> None:
-        """Somebody takes a Job's pod away for another's sake, and says so."""
+        """Somebody takes a server's pod away for another's sake, and says so."""
 
         def disrupt() -> None:
             pod = self._pod(name)
@@ -83,7 +91,7 @@ class FakeCluster:
         self.do(disrupt)
 
     def evict(self, name: str, message: str) -> None:
-        """The node itself throws a Job's pod out."""
+        """The node itself throws a server's pod out."""
 
         def evict() -> None:
             pod = self._pod(name)
@@ -93,7 +101,7 @@ class FakeCluster:
         self.do(evict)
 
     def delete_pod(self, name: str) -> None:
-        """Somebody deletes a Job's pod."""
+        """Somebody deletes a server's pod."""
         self.do(lambda: mark_deleted(self._pod(name), 1))
 
     def lose_node(self) -> None:

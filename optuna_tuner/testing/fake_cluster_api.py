@@ -1,4 +1,4 @@
-"""The API server of a fake cluster, over HTTP: what the deployer `kubernetes` asks for, and refusals for all else."""
+"""The API server of a fake cluster, over HTTP: what our deployers ask for, and refusals for all else."""
 
 from __future__ import annotations
 
@@ -14,11 +14,19 @@ from aiohttp import WSMsgType, web
 from pydantic import BaseModel
 
 from optuna_tuner.testing.fake_controllers import Controllers
+from optuna_tuner.testing.fake_crds import Definitions
 from optuna_tuner.testing.fake_kubelet import is_ready, uid
-from optuna_tuner.testing.fake_objects import GROUPS, Object, RefusalError, check, mark_deleted, part, parts
+from optuna_tuner.testing.fake_objects import GROUPS, OME, Object, RefusalError, check, mark_deleted, now, part, parts
 from optuna_tuner.values import Json
 
 _CORE, _BATCH = "/api/v1/namespaces/{ns}", "/apis/batch/v1/namespaces/{ns}"
+_OME = "/apis/ome.io/v1beta1"
+_PATHS = (
+    (_CORE, "pods|services|secrets|events"),
+    (_BATCH, "jobs"),
+    (f"{_OME}/namespaces/{{ns}}", "inferenceservices"),
+    (_OME, "clusterbasemodels|clusterservingruntimes"),
+)
 _PROTOCOL = "v4.channel.k8s.io"
 _CHUNK = 1 << 16
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -29,6 +37,7 @@ class ApiServer:
     """Answers for the objects of a cluster. `forbidden`: rights that nobody has, "VERB GROUP/RESOURCE/SUBRESOURCE"."""
 
     controllers: Controllers
+    definitions: Definitions
     token: str
     forbidden: set[str] = field(default_factory=set)
     away: bool = False
@@ -39,7 +48,7 @@ class ApiServer:
         made = web.Application(middlewares=[self._guarded])
         made.router.add_get("/version", self._version)
         made.router.add_post("/apis/authorization.k8s.io/v1/selfsubjectaccessreviews", self._review)
-        for base, resources in ((_CORE, "pods|services|secrets|events"), (_BATCH, "jobs")):
+        for base, resources in _PATHS:
             many = f"{base}/{{resource:{resources}}}"
             made.router.add_get(many, self._list)
             made.router.add_post(many, self._create)
@@ -76,11 +85,16 @@ class ApiServer:
     async def _create(self, request: web.Request) -> web.Response:
         resource, namespace, _ = self._place(request, "create")
         thing: Object = await request.json()
-        check(models()[resource], thing, resource, strict=request.query.get("fieldValidation") == "Strict")
+        strict = request.query.get("fieldValidation") == "Strict"
+        if resource in OME:
+            thing = self.definitions.admitted(resource, thing, strict=strict)
+            self.controllers.ome.admit(resource, thing)
+        else:
+            check(models()[resource], thing, resource, strict=strict)
         made = self.controllers.objects.create(resource, namespace, thing, dry="dryRun" in request.query)
         if resource == "services":
             await self._serve(made)
-        return web.json_response(made, status=201)
+        return web.json_response({"kind": thing.get("kind"), **made}, status=201)
 
     async def _list(self, request: web.Request) -> web.Response:
         resource, namespace, _ = self._place(request, "list")
@@ -90,12 +104,17 @@ class ApiServer:
 
     async def _get(self, request: web.Request) -> web.Response:
         resource, namespace, name = self._place(request, "get")
-        return web.json_response(self.controllers.objects.get(resource, namespace, name))
+        found = self.controllers.objects.get(resource, namespace, name)
+        if resource == "services" and not part(found, "spec").get("clusterIP"):  # OME's own
+            await self._serve(found)
+        return web.json_response(found)
 
     async def _delete(self, request: web.Request) -> web.Response:
         resource, namespace, name = self._place(request, "delete")
         thing = self.controllers.objects.get(resource, namespace, name)
-        if resource == "pods":
+        if part(thing, "metadata").get("finalizers"):
+            part(thing, "metadata").setdefault("deletionTimestamp", now())
+        elif resource == "pods":
             mark_deleted(thing, int(request.query.get("gracePeriodSeconds", "30")))
         else:
             self.controllers.objects.remove(resource, namespace, name)
@@ -103,11 +122,13 @@ class ApiServer:
 
     async def _log(self, request: web.Request) -> web.Response:
         pod = self._pod(request, "get", "log")
-        waits = [part(dict(each), "state").get("waiting") for each in cast("list[Object]", _statuses(pod))]
+        known = [dict(each) for each in cast("list[Object]", _statuses(pod))]
+        waits = [part(each, "state").get("waiting") and not part(each, "lastState") for each in known]
         if any(waits) or not waits:
             name = part(pod, "metadata")["name"]
             raise RefusalError(400, "BadRequest", f'container "server" in pod "{name}" is waiting to start')
-        return web.Response(body=self.controllers.kubelet.log(pod), content_type="text/plain")
+        words = self.controllers.kubelet.log(pod, previous="previous" in request.query)
+        return web.Response(body=words, content_type="text/plain")
 
     async def _forward(self, request: web.Request) -> web.StreamResponse:
         """One connection to one port of a pod: channel 0 carries its bytes, channel 1 what went wrong."""
@@ -156,8 +177,10 @@ class ApiServer:
 
     def _place(self, request: web.Request, verb: str) -> tuple[str, str, str]:
         resource = request.match_info["resource"]
+        if resource in OME and not self.controllers.ome.is_installed:
+            raise web.HTTPNotFound
         self._demand(f"{verb} {GROUPS.get(resource, '')}/{resource}/")
-        return resource, request.match_info["ns"], request.match_info.get("name", "")
+        return resource, request.match_info.get("ns", ""), request.match_info.get("name", "")
 
     def _demand(self, right: str) -> None:
         if right in self.forbidden:

@@ -10,6 +10,7 @@ from uuid import uuid4
 
 from optuna_tuner.testing.fake_kubelet import Kubelet, set_condition
 from optuna_tuner.testing.fake_objects import Object, Objects, mark_deleted, part, parts
+from optuna_tuner.testing.fake_ome import LABEL, Ome
 from optuna_tuner.values import Json
 
 NODE = "node-1"
@@ -22,6 +23,7 @@ class Controllers:
 
     objects: Objects
     kubelet: Kubelet
+    ome: Ome
     gpus: int = 8
     node_labels: Mapping[str, str] = field(default_factory=dict)
     claims: set[str] = field(default_factory=set)
@@ -30,6 +32,7 @@ class Controllers:
 
     def step(self) -> None:
         """Bring everything a step on."""
+        self.ome.step()
         for (resource, namespace, name), thing in list(self.objects.held.items()):
             if resource == "jobs":
                 self._tend_job(namespace, name, thing)
@@ -37,9 +40,10 @@ class Controllers:
             if resource == "pods" and self._tend_pod(thing) and not self.holds_deletions:
                 self.objects.remove("pods", namespace, name)
 
-    def pods_of(self, namespace: str, job: str) -> list[Object]:
-        """Whatever their state."""
-        return list(self.objects.list("pods", namespace, f"job-name={job}"))
+    def pods_of(self, namespace: str, owner: str) -> list[Object]:
+        """Those of a Job or of an InferenceService, whatever their state."""
+        found = (self.objects.list("pods", namespace, f"{label}={owner}") for label in ("job-name", LABEL))
+        return [pod for pods in found for pod in pods]
 
     def _tend_job(self, namespace: str, name: str, job: Object) -> None:
         status, spec, pods = part(job, "status"), part(job, "spec"), self.pods_of(namespace, name)

@@ -6,6 +6,7 @@ A pod has an address of its own on loopback, which takes the place of 0.0.0.0 in
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -15,6 +16,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
+from typing import cast
 from urllib.error import URLError
 from urllib.request import urlopen
 
@@ -24,6 +26,8 @@ from optuna_tuner.values import Json
 
 _CONTAINER = "optuna_tuner.testing.fake_container"
 _PROBE_S = 0.5
+_BACK_OFF_S = 10.0
+_VARIABLE = re.compile(r"\$\$\(|\$\((\w+)\)")
 
 
 @dataclass(slots=True)
@@ -34,6 +38,7 @@ class Process:
     log: Path
     out_of_memory: bool = False
     told_at: float | None = None
+    ended_at: float | None = None
     tried_at: float = field(default_factory=seconds)
 
 
@@ -46,6 +51,7 @@ class Kubelet:
     images: set[str]
     up: bool = True
     running: dict[str, Process] = field(default_factory=dict)  # by the pod's uid
+    starts: dict[str, int] = field(default_factory=dict)  # likewise, of its container
     _addresses: count[int] = field(default_factory=lambda: count(2))
 
     def tend(self, pod: Object) -> bool:
@@ -64,15 +70,33 @@ class Kubelet:
             _end(process, leaves)
         code = process.shim.poll()
         if code is not None:
-            _ended(pod, {"exitCode": code if code >= 0 else 128 - code, "reason": _reason(process, code)})
+            how: Object = {"exitCode": code if code >= 0 else 128 - code, "reason": _reason(process, code)}
+            if isinstance(leaves, int) or not _is_kept_up(pod):
+                _ended(pod, how)
+            else:
+                self._start_again(pod, process, how)
             return isinstance(leaves, int)
         self._probe(pod, process)
         return False
 
-    def log(self, pod: Object) -> bytes:
-        """What its container wrote."""
-        path = self.folder / uid(pod)
+    def log(self, pod: Object, *, previous: bool = False) -> bytes:
+        """What its container wrote, or the one before it."""
+        path = self._log_of(pod, earlier=1 if previous else 0)
         return path.read_bytes() if path.exists() else b""
+
+    def _log_of(self, pod: Object, *, earlier: int = 0) -> Path:
+        started = self.starts.get(uid(pod), 1)
+        return self.folder / f"{uid(pod)}.{started - earlier}"
+
+    def _start_again(self, pod: Object, process: Process, how: Object) -> None:
+        """What ended is started anew after a while, by whoever keeps it up."""
+        status = _status(pod)
+        if process.ended_at is None:
+            process.ended_at = seconds()
+            _back_off(status, how)
+            _condition(pod, "Ready", "False", "ContainersNotReady")
+        elif seconds() - process.ended_at > _BACK_OFF_S:
+            self._begin(pod)
 
     def close(self) -> None:
         """End all that runs."""
@@ -95,15 +119,20 @@ class Kubelet:
             _wait(pod, "CreateContainerConfigError", missing)
             return
         address = f"127.77.{(number := next(self._addresses)) >> 8 & 255}.{number & 255}"
-        command = [str(word).replace("0.0.0.0", address) for word in self._command(container)]  # noqa: S104  compared
+        command = [str(word).replace("0.0.0.0", address) for word in self._command(container, env)]  # noqa: S104  compared
         if shutil.which(command[0]) is None:
             reason = f'exec: "{command[0]}": executable file not found in $PATH'
-            _ended(pod, {"exitCode": 128, "reason": "StartError", "message": reason})
+            how: Object = {"exitCode": 128, "reason": "StartError", "message": reason}
+            if _is_kept_up(pod):
+                _back_off(_status(pod), how)
+            else:
+                _ended(pod, how)
             return
         self._run(pod, command, env, address)
 
     def _run(self, pod: Object, command: list[str], env: Mapping[str, str], address: str) -> None:
-        log = self.folder / uid(pod)
+        self.starts[uid(pod)] = self.starts.get(uid(pod), 0) + 1
+        log = self._log_of(pod)
         with log.open("wb") as output:
             shim = subprocess.Popen(  # noqa: S603  ours
                 [sys.executable, "-m", _CONTAINER, *command], stdout=output, stderr=output, env=env, cwd="/"
@@ -119,7 +148,7 @@ class Kubelet:
         for each in parts(container, "env"):
             source = part(part(dict(each), "valueFrom"), "secretKeyRef")
             if not source:
-                env[str(each["name"])] = str(each["value"]).replace("$$(", "$(")
+                env[str(each["name"])] = _expanded(str(each["value"]), env)
                 continue
             place = ("secrets", str(part(pod, "metadata")["namespace"]), str(source["name"]))
             if place not in self.objects.held:
@@ -128,14 +157,14 @@ class Kubelet:
             env[str(each["name"])] = b64decode(str(value)).decode()
         return env, ""
 
-    def _command(self, container: Object) -> list[Json]:
-        words = container.get("command")
-        return [str(word).replace("$$(", "$(") for word in words] if isinstance(words, list) else []
+    def _command(self, container: Object, env: Mapping[str, str]) -> list[str]:
+        words = [word for name in ("command", "args") for word in cast("list[str]", container.get(name) or [])]
+        return [_expanded(word, env) for word in words]
 
     def _probe(self, pod: Object, process: Process) -> None:
         """Once it has answered it is never asked again, as with a real startup probe."""
         [container] = parts(part(pod, "spec"), "containers")
-        asked = part(part(container, "startupProbe"), "httpGet")
+        asked = part(part(container, "startupProbe" if "startupProbe" in container else "readinessProbe"), "httpGet")
         if _status(pod)["started"] or seconds() - process.tried_at < _PROBE_S:
             return
         process.tried_at = seconds()
@@ -179,6 +208,22 @@ def _ended(pod: Object, how: Mapping[str, Json]) -> None:
     _condition(pod, "Ready", "False", "PodFailed")
 
 
+def _is_kept_up(pod: Object) -> bool:
+    return part(pod, "spec").get("restartPolicy") == "Always"
+
+
+def _back_off(status: Object, how: Object) -> None:
+    message = "back-off 10s restarting failed container"
+    waiting: Json = {"waiting": {"reason": "CrashLoopBackOff", "message": message}}
+    status.update({"state": waiting, "lastState": {"terminated": how}, "ready": False, "started": False})
+    status["restartCount"] = int(str(status["restartCount"])) + 1
+
+
+def _expanded(text: str, env: Mapping[str, str]) -> str:
+    """With the values of variables in the place of `$(NAME)`; a doubled dollar stays one."""
+    return _VARIABLE.sub(lambda found: env.get(found[1], found[0]) if found[1] else "$(", text)
+
+
 def _wait(pod: Object, reason: str, message: str) -> None:
     _status(pod)["state"] = {"waiting": {"reason": reason, "message": message}}
 
@@ -188,7 +233,8 @@ def _status(pod: Object) -> Object:
     status = part(pod, "status")
     [container] = parts(part(pod, "spec"), "containers")
     if not status.get("containerStatuses"):
-        status["containerStatuses"] = [{"name": container["name"], "ready": False, "started": False, "state": {}}]
+        known: Json = {"name": container["name"], "ready": False, "started": False, "state": {}, "restartCount": 0}
+        status["containerStatuses"] = [known]
     return parts(status, "containerStatuses")[0]
 
 

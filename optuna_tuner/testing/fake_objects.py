@@ -16,7 +16,8 @@ from optuna_tuner.values import Json
 
 Object = dict[str, Json]
 Key = tuple[str, str, str]  # resource, namespace, name
-GROUPS = {"jobs": "batch"}  # all others are of the core
+OME = ("inferenceservices", "clusterbasemodels", "clusterservingruntimes")
+GROUPS = {"jobs": "batch", **dict.fromkeys(OME, "ome.io")}  # all others are of the core
 _NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 
 
@@ -50,7 +51,7 @@ class Objects:
         """Take it, as the API server does: a name once, in a namespace that is there, and nothing unknown in it."""
         metadata = part(thing, "metadata")
         name = str(metadata.get("name"))
-        if namespace not in self.namespaces:
+        if namespace and namespace not in self.namespaces:
             raise RefusalError(404, "NotFound", f'namespaces "{namespace}" not found')
         if not _NAME.fullmatch(name):
             why = "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.'"
@@ -63,7 +64,8 @@ class Objects:
                 else ""
             )
             raise RefusalError(409, "AlreadyExists", f'{gone}{full(resource)} "{name}" already exists')
-        made: Object = {**thing, "metadata": {**metadata, "namespace": namespace, "uid": str(uuid4())}}
+        place: Object = {"namespace": namespace} if namespace else {}
+        made: Object = {**thing, "metadata": {**metadata, **place, "uid": str(uuid4()), "generation": 1}}
         part(made, "metadata")["creationTimestamp"] = now()
         if not dry:
             self.held[resource, namespace, name] = made

@@ -7,6 +7,7 @@ import pytest
 from spec_kinds import NamedKinds
 
 from optuna_tuner.errors import SpecError
+from optuna_tuner.plugins import InstalledKinds
 from optuna_tuner.spec.files import load_study, parse_study, read_task
 from optuna_tuner.spec.study import StudySpec
 from optuna_tuner.spec.task_json import is_task
@@ -54,6 +55,22 @@ def test_a_task_is_told_from_a_study() -> None:
     assert is_task(TASK)
     assert not is_task({"name": "chat", "engine": {"kind": "vllm"}})
     assert not is_task(["task_name"])
+
+
+def test_models_and_runtimes_belong_to_ome_alone() -> None:
+    configs: dict[str, Json] = {
+        "clusterbasemodel_config": {"preset": "llama-3-2-1b", "overrides": {"maxTokens": 8192}},
+        "clusterservingruntime_config": {"preset": "sglang-llama-small"},
+    }
+    assert read({**TASK, **configs}).deployer.options == {}
+    known = read_task(json.dumps({**TASK, **configs, "deployment_mode": "ome"}), "task.json", InstalledKinds())
+    assert known.deployer.options == {"namespace": "autotuner", **configs}
+
+
+def test_what_is_wrong_with_a_model_of_ome_has_its_place_in_the_task() -> None:
+    wrong: dict[str, Json] = {**TASK, "deployment_mode": "ome", "clusterbasemodel_config": {"preset": "llama"}}
+    with pytest.raises(SpecError, match=r"task.json:\d+:\d+: clusterbasemodel_config.preset: no ClusterBaseModel has"):
+        read_task(json.dumps(wrong), "task.json", InstalledKinds())
 
 
 def test_each_key_of_a_task_has_its_place_in_the_study() -> None:

@@ -1,0 +1,56 @@
+"""What a study file says elsewhere that does not go with its options for OME. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from optuna_tuner.catalog.shelf import plain_version, tagged_version
+from optuna_tuner.deployers.container_words import image_problem
+from optuna_tuner.deployers.kubernetes_misfits import Misfit
+from optuna_tuner.deployers.ome import presets
+from optuna_tuner.deployers.ome.options import OmeOptions
+from optuna_tuner.deployers.ome.shapes import TEMPLATE, why_unfit
+from optuna_tuner.values import Json
+
+_RUNTIME = ("deployer", "clusterservingruntime_config")
+
+
+def misfits(study: Mapping[str, Json], options: OmeOptions) -> Iterator[Misfit]:
+    """The path of each value that does not fit, and why."""
+    engine = study.get("engine")
+    if isinstance(engine, dict):
+        yield from _engine(engine, options)
+    if options.gpus is None and options.clusterservingruntime_config.whole is None:
+        yield ("deployer",), "a runtime that is only named does not tell its GPUs here: say gpus"
+    model, runtime = options.clusterbasemodel_config.whole, options.clusterservingruntime_config.whole
+    why = why_unfit(model, runtime) if model and runtime else None
+    if why:
+        yield _RUNTIME, f"this runtime does not serve the model {options.clusterbasemodel_config.called}: {why}"
+
+
+def _engine(engine: Mapping[str, Json], options: OmeOptions) -> Iterator[Misfit]:
+    image = engine.get("image")
+    problem = image_problem(image, "ome") if "image" in engine else None
+    if problem:
+        yield ("engine", "image"), problem
+    if "command" in engine and options.command == "runtime":
+        yield ("engine", "command"), "the runtime's own command is run (deployer.command: runtime)"
+    yield from _other_engine(engine, options)
+    for part in ("flags", "env"):
+        said = engine.get(part)
+        for name, value in said.items() if isinstance(said, dict) else ():
+            if isinstance(value, str) and TEMPLATE in value:
+                yield ("engine", part, name), f'"{TEMPLATE}" would begin an expression of OME\'s templates'
+
+
+def _other_engine(engine: Mapping[str, Json], options: OmeOptions) -> Iterator[Misfit]:
+    """The runtime's image holds another engine, or another version of it, than the flags are held against."""
+    preset = options.clusterservingruntime_config.preset
+    holds = presets.load(preset).engine if preset else ""
+    kind, image = engine.get("kind"), engine.get("image") or options.runner.get("image")
+    if holds and "image" not in engine and kind in {presets.load(each).engine for each in presets.names()} - {holds}:
+        yield (*_RUNTIME, "preset"), f"its image holds {holds}, and the study's engine is {kind}"
+    version, tagged = engine.get("version"), tagged_version(str(image or ""))
+    if isinstance(version, str) and tagged and "image" not in engine and plain_version(version) != tagged:
+        why = f"the flags would be held against {version}, and the runtime's image is of {tagged}"
+        yield ("engine", "version"), f"{why}: say {tagged}, or override the runtime's image"
