@@ -25,6 +25,7 @@ SECTIONS: Mapping[str, Mapping[str, str]] = MappingProxyType(
             "plugins": "files",
             "catalog": "catalog",
             "fit": "fit",
+            "ome": "ome",
         },
         "Run": {
             "run": "running",

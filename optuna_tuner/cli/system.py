@@ -2,20 +2,40 @@
 
 from __future__ import annotations
 
+from typing import Literal, Unpack
+
 import click
 
+from optuna_tuner.cli.cluster_options import Where, cluster_options, read_cluster_options
 from optuna_tuner.cli.command import command, pass_session
 from optuna_tuner.cli.faults import Exit
 from optuna_tuner.cli.output import emit, output_option
 from optuna_tuner.cli.session import Session
 
 
-@command(example="optuna-tuner doctor\noptuna-tuner doctor --install genai-bench")
+@command(
+    example="optuna-tuner doctor\n"
+    "optuna-tuner doctor --install genai-bench\n"
+    "optuna-tuner doctor --deployer ome --namespace bench"
+)
 @click.option("--install", type=click.Choice(["genai-bench"]), help="Get a missing tool, then look again.")
+@click.option(
+    "--deployer",
+    type=click.Choice(["kubernetes", "ome"]),
+    help="Look at a cluster instead, right by right, as this deployer needs it.",
+)
+@cluster_options
 @output_option
 @click.pass_context
-def doctor(ctx: click.Context, install: str | None, output: str) -> None:
-    """Say what is missing on this machine, and how to get it.
+def doctor(
+    ctx: click.Context,
+    /,
+    install: str | None,
+    deployer: Literal["kubernetes", "ome"] | None,
+    output: str,
+    **where: Unpack[Where],
+) -> None:
+    """Say what is missing on this machine, or on a cluster, and how to get it.
 
     What is not "needed" is needed by some studies only. Exit code 4 when something is missing that all need.
     """
@@ -26,7 +46,12 @@ def doctor(ctx: click.Context, install: str | None, output: str) -> None:
         from optuna_tuner.cli.install import install_genai_bench  # noqa: PLC0415  only for --install
 
         install_genai_bench(session)
-    checks = session.tuner.doctor()
+    if deployer:
+        from optuna_tuner.cluster_doctor import cluster_checks  # noqa: PLC0415  only for --deployer
+
+        checks = cluster_checks(deployer, read_cluster_options(where))
+    else:
+        checks = session.tuner.doctor()
     columns = ("check", "ok", "needed", "found", "how to get it")
     rows = tuple((each.name, each.ok, each.needed, each.found, "" if each.ok else each.how_to_get) for each in checks)
     emit(session, Table(columns=columns, rows=rows), output)
