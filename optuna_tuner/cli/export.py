@@ -26,6 +26,7 @@ class Place(TypedDict):
     example="optuna-tuner export my-study --to shell -o serve.sh && bash serve.sh\n"
     "optuna-tuner export my-study --to docker --image vllm/vllm-openai:v0.33.0\n"
     "optuna-tuner export my-study --to sbatch --host 0.0.0.0 -o serve.sbatch && sbatch serve.sbatch\n"
+    "optuna-tuner export my-study --to helm-values -o values.yaml\n"
     "optuna-tuner export my-study --to vllm-config -o serve.yaml && vllm serve --config serve.yaml\n"
     "optuna-tuner export my-study --trial 0 --to shell     the engine's own default"
 )
@@ -36,7 +37,8 @@ class Place(TypedDict):
     required=True,
     type=click.Choice([each.value for each in Format]),
     help="shell and docker are bash scripts, sbatch is one for Slurm, compose is a compose.yaml, kubernetes is a "
-    "Deployment and a Service, vllm-config is for vllm serve --config.",
+    "Deployment and a Service, helm-values are for vLLM's production stack, ome is an InferenceService, vllm-config is "
+    "for vllm serve --config.",
 )
 @click.option(
     "--trial", type=click.IntRange(min=0), help="Another one than the best or the confirmed winner; 0 is the default."
@@ -45,7 +47,7 @@ class Place(TypedDict):
 @click.option("--force", is_flag=True, help="Overwrite the file if it is there.")
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on; 0.0.0.0 is all of them.")
 @click.option("--port", default=8000, show_default=True, type=click.IntRange(1, 65535), help="Port to listen on.")
-@click.option("--image", help="Image for docker, compose, kubernetes and sbatch; default: the study's.")
+@click.option("--image", help="Another image than the study's, for what runs in one.")
 @pass_session
 def export(session: Session, /, study: str, form: str, file: Path, *, force: bool, **place: Unpack[Place]) -> None:
     """Write what starts the best server in production.

@@ -299,9 +299,34 @@ def kubernetes(folder: Path) -> Iterator[Real]:  # noqa: ARG001  all lie in a ho
         )
 
 
+@contextmanager
+def ome(folder: Path) -> Iterator[Real]:  # noqa: ARG001  as above
+    """InferenceServices of the fake cluster, whose model and runtime are there."""
+    from optuna_tuner.deployers.ome.deployer import Ome  # noqa: PLC0415  the parent chooses when the product is loaded
+    from optuna_tuner.values import Launch, Model  # noqa: PLC0415  as above
+
+    with cluster_process() as cluster:
+        any_model = Model(name="small", path="/small", tokenizer="/small")
+        Ome(Ome.Options.model_validate(cluster.ome_options)).prepare(Launch(argv=("true",), model=any_model))
+        yield Real(
+            "deployers/ome/deployer.py",
+            "Ome",
+            {
+                "unsent": Gate("deployers/kubernetes_api.py", "Api.create"),
+                "unnoted": Gate("deployers/ome/deployer.py", "Ome._handle"),  # it is made, and nobody knows of it
+                "forwarding": Gate("deployers/tunnel.py", "Tunnel._start"),
+                "deleted": Gate("deployers/tunnel.py", "Tunnel.close"),
+            },
+            {"kind": "ome", **cluster.ome_options},
+            {"image": clusters.IMAGE},
+            lambda server: [*cluster.objects(server), *marked(f"{server}-tunnel")],
+        )
+
+
 REAL: Mapping[str, Callable[[Path], AbstractContextManager[Real]]] = {
     "local": local,
     "docker": docker,
     "kubernetes": kubernetes,
+    "ome": ome,
     "slurm": slurm,
 }

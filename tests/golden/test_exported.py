@@ -21,6 +21,8 @@ ENDINGS = {
     Format.DOCKER: "docker.sh",
     Format.COMPOSE: "compose.yaml",
     Format.KUBERNETES: "kubernetes.yaml",
+    Format.HELM_VALUES: "helm-values.yaml",
+    Format.OME: "ome.yaml",
     Format.SBATCH: "sbatch",
     Format.VLLM_CONFIG: "vllm-config.yaml",
     Format.JSON: "export.json",
@@ -109,13 +111,37 @@ def pods() -> StudyView:
     )
 
 
-ENGINES = {"vllm": vllm, "sglang": sglang, "llama_cpp": llama_cpp, "pods": pods}
+def services() -> StudyView:
+    """A study that was measured on OME, with a runtime of its own."""
+    return ended_study(
+        {"kind": "vllm", "version": "0.33.0", "secrets": {"HF_TOKEN": {"env": "MY_TOKEN"}}},
+        Params(flags={"max_num_seqs": 256}),
+        TWO_GPUS,
+        deployer={
+            "kind": "ome",
+            "namespace": "bench",
+            "labels": {"team": "serving"},
+            "clusterbasemodel_config": {"preset": "llama-3-2-1b"},
+            "clusterservingruntime_config": {
+                "preset": "vllm-llama-small",
+                "name": "ours",
+                "labels": {"team": "serving"},
+            },
+        },
+    )
+
+
+ENGINES = {"vllm": vllm, "sglang": sglang, "llama_cpp": llama_cpp, "pods": pods, "services": services}
 
 
 def is_written(engine: str, form: Format) -> bool:
+    if engine == "services":
+        return form is Format.OME
     if engine == "pods":
-        return form is Format.KUBERNETES
-    return form is not Format.VLLM_CONFIG or engine == "vllm"
+        return form in {Format.KUBERNETES, Format.HELM_VALUES}
+    if form is Format.OME:
+        return False
+    return form not in {Format.VLLM_CONFIG, Format.HELM_VALUES} or engine == "vllm"
 
 
 CASES = [(name, form) for name in ENGINES for form in Format if is_written(name, form)]

@@ -15,6 +15,8 @@ class Format(StrEnum):
     DOCKER = "docker"  # a bash script with one `docker run`
     COMPOSE = "compose"  # a compose.yaml with one service
     KUBERNETES = "kubernetes"  # manifests: a Deployment and a Service
+    HELM_VALUES = "helm-values"  # values for the chart of vLLM's production stack
+    OME = "ome"  # manifests for the Open Model Engine: an InferenceService, its model and its runtime
     SBATCH = "sbatch"  # a bash script that Slurm runs as a job
     VLLM_CONFIG = "vllm-config"  # what `vllm serve --config` reads
     JSON = "json"  # everything as data

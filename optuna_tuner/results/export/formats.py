@@ -11,7 +11,9 @@ from optuna_tuner.results.export.choosing import chosen
 from optuna_tuner.results.export.compose import compose
 from optuna_tuner.results.export.docker_run import docker_run
 from optuna_tuner.results.export.document import document
+from optuna_tuner.results.export.helm_values import helm_values
 from optuna_tuner.results.export.kubernetes import kubernetes
+from optuna_tuner.results.export.ome import ome
 from optuna_tuner.results.export.sbatch import sbatch
 from optuna_tuner.results.export.shell import shell
 from optuna_tuner.results.export.taken import Taken, take
@@ -24,11 +26,13 @@ WRITERS: Mapping[Format, Callable[[Taken], str]] = {
     Format.DOCKER: docker_run,
     Format.COMPOSE: compose,
     Format.KUBERNETES: kubernetes,
+    Format.HELM_VALUES: helm_values,
+    Format.OME: ome,
     Format.SBATCH: sbatch,
     Format.VLLM_CONFIG: vllm_config,
     Format.JSON: document,
 }
-IN_IMAGES = (Format.DOCKER, Format.COMPOSE, Format.KUBERNETES, Format.SBATCH, Format.JSON)
+IN_IMAGES = frozenset(Format) - {Format.SHELL, Format.VLLM_CONFIG}
 
 
 def exported(study: StudyView, asked: Export, model: Model, kinds: Kinds) -> str:

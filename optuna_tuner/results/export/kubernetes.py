@@ -22,11 +22,9 @@ _READY_EVERY_S = 10
 def kubernetes(taken: Taken) -> str:
     """The pod that the deployer `kubernetes` sends, without our labels and its deadline, kept up by a Deployment."""
     demand_image(taken)
-    if taken.asked.host != DEFAULT_HOST:
-        raise ExportError("a Service is reached by its name in the cluster; leave --host out")
-    name, told = _name(taken), taken.study.spec.deployer
-    changes = {} if told.kind == DEPLOYER else {"gpus": taken.launch.gpus}
-    job = mapping(taken.body(DEPLOYER, changes, name)["job"])
+    demand_service(taken)
+    name = kubernetes_name(taken)
+    job = _job(taken, name)
     namespace = mapping(job["metadata"])["namespace"]
     template = mapping(mapping(job["spec"])["template"])
     documents = (_deployment(name, namespace, template, taken), _service(name, namespace, taken.asked.port))
@@ -34,12 +32,42 @@ def kubernetes(taken: Taken) -> str:
     return comment(lines) + "---\n".join(map(as_yaml, documents))
 
 
-def _name(taken: Taken) -> str:
-    """Study and trial, as Kubernetes takes a name: it begins with a letter and is not too long."""
+def demand_service(taken: Taken) -> None:
+    """Raise ExportError for an address: a Service is reached by its name."""
+    if taken.asked.host != DEFAULT_HOST:
+        raise ExportError("a Service is reached by its name in the cluster; leave --host out")
+
+
+def _job(taken: Taken, name: str) -> Mapping[str, Json]:
+    changes = {} if taken.study.spec.deployer.kind == DEPLOYER else {"gpus": taken.launch.gpus}
+    return mapping(taken.body(DEPLOYER, changes, name)["job"])
+
+
+def pod_of(taken: Taken, name: str) -> tuple[Mapping[str, Json], str]:
+    """The pod that the deployer sends, and its namespace."""
+    job = _job(taken, name)
+    pod = mapping(mapping(mapping(job["spec"])["template"])["spec"])
+    return pod, str(mapping(job["metadata"])["namespace"])
+
+
+def without_ours(thing: Mapping[str, Json]) -> Mapping[str, Json]:
+    """An object without the labels and annotations that are for trials."""
+    about = mapping(thing["metadata"])
+    notes = {
+        kind: {key: value for key, value in mapping(about[kind]).items() if not key.startswith(_OURS)}
+        for kind in ("labels", "annotations")
+        if kind in about
+    }
+    rest = {key: value for key, value in about.items() if key not in notes}
+    return {**thing, "metadata": {**rest, **{kind: said for kind, said in notes.items() if said}}}
+
+
+def kubernetes_name(taken: Taken, reserved: int = 0) -> str:
+    """Study and trial, as Kubernetes takes a name: it begins with a letter, and leaves room for so much behind it."""
     trial = f"-trial-{taken.trial.number}"
     words = re.sub(r"[^a-z0-9]+", "-", taken.study.name.lower()).strip("-")
     known = words if words[:1].isalpha() else f"study-{words}".strip("-")
-    return f"{known[: _LONGEST - len(trial)].rstrip('-')}{trial}"
+    return f"{known[: _LONGEST - reserved - len(trial)].rstrip('-')}{trial}"
 
 
 def _deployment(name: str, namespace: Json, template: Mapping[str, Json], taken: Taken) -> dict[str, Json]:
@@ -68,11 +96,40 @@ def _container(container: Mapping[str, Json], startup_s: int) -> Json:
     if "startupProbe" not in container:  # one that the study added by its patch
         return dict(container)
     probe = mapping(container["startupProbe"])
-    period = probe["periodSeconds"]
-    tries = startup_s // period if isinstance(period, int) else 1
     asked = dict(mapping(probe["httpGet"]))
     ready: Json = {"httpGet": asked, "periodSeconds": _READY_EVERY_S, "timeoutSeconds": _READY_EVERY_S}
-    return {**container, "startupProbe": {**probe, "failureThreshold": max(1, tries)}, "readinessProbe": ready}
+    return {
+        **container,
+        "startupProbe": {**probe, "failureThreshold": _tries(startup_s, probe)},
+        "readinessProbe": ready,
+    }
+
+
+def _tries(startup_s: int, probe: Mapping[str, Json]) -> int:
+    period = probe["periodSeconds"]
+    return max(1, startup_s // period if isinstance(period, int) else 1)
+
+
+def startup_tries(taken: Taken, probe: Mapping[str, Json]) -> int:
+    """How often a probe may fail, so that a start may take as long as in the study."""
+    return _tries(int(taken.study.spec.limits.startup_s), probe)
+
+
+def find_model(taken: Taken, pod: Mapping[str, Json]) -> Iterator[str]:
+    """What is to be done where no volume holds the model's files."""
+    path = taken.launch.model.path
+    mounts = [
+        mapping(mount) for each in items(pod["containers"]) for mount in items(mapping(each).get("volumeMounts", []))
+    ]
+    if path.startswith("/") and not any(f"{path}/".startswith(f"{mount['mountPath']}/") for mount in mounts):
+        yield f"No volume holds the model: mount one that has it at {path}."
+
+
+def make_secret(taken: Taken, name: str, namespace: str) -> Iterator[str]:
+    """What is to be done first where the launch has secrets."""
+    if taken.launch.secrets:
+        said = " ".join(f'--from-literal={each}="${source}"' for each, source in taken.launch.secrets.items())
+        yield f"First make its Secret: kubectl create secret generic {name} --namespace {namespace} {said}"
 
 
 def _service(name: str, namespace: Json, port: int) -> dict[str, Json]:
@@ -85,15 +142,8 @@ def _service(name: str, namespace: Json, port: int) -> dict[str, Json]:
 
 
 def _how(taken: Taken, name: str, namespace: str, pod: Mapping[str, Json]) -> Iterator[str]:
-    path = taken.launch.model.path
-    mounts = [
-        mapping(mount) for each in items(pod["containers"]) for mount in items(mapping(each).get("volumeMounts", []))
-    ]
-    if path.startswith("/") and not any(f"{path}/".startswith(f"{mount['mountPath']}/") for mount in mounts):
-        yield f"No volume holds the model: mount one that has it at {path}."
-    if taken.launch.secrets:
-        said = " ".join(f'--from-literal={each}="${source}"' for each, source in taken.launch.secrets.items())
-        yield f"First make its Secret: kubectl create secret generic {name} --namespace {namespace} {said}"
+    yield from find_model(taken, pod)
+    yield from make_secret(taken, name, namespace)
     where = f"--namespace {namespace} service/{name} {taken.asked.port}"
     yield f"Start it: kubectl apply --filename THIS_FILE. Ask it: kubectl port-forward {where}"
     yield "Whoever reaches the namespace's pods can use it: it asks nobody for a key."
