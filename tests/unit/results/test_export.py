@@ -25,6 +25,12 @@ from optuna_tuner.values import Cause, Drift, Load, Measurement, Params
 VLLM: Mapping[str, JsonValue] = {"kind": "vllm", "image": "vllm/vllm-openai:v0.32.0"}
 SEQS = Params(flags={"max_num_seqs": 256})
 ENV = Params(env={"MODE": "1"})
+OME: JsonValue = {
+    "kind": "ome",
+    "clusterbasemodel_config": {"name": "llama"},
+    "clusterservingruntime_config": {"name": "theirs"},
+    "gpus": 2,
+}
 HOSTILE = "$HOME `id` $(id) 'a' \"b\" \\ \n -x # \u2028 \x1b {}"
 
 
@@ -64,6 +70,26 @@ def test_no_text_changes_what_kubernetes_reads() -> None:
 def test_a_service_of_kubernetes_has_no_address_to_choose() -> None:
     assert refusal(vllm(), Format.KUBERNETES, host="0.0.0.0").endswith("leave --host out")  # noqa: S104
     assert refusal(vllm(image=None), Format.KUBERNETES).startswith("the study names no image")
+
+
+def test_ome_needs_a_study_that_named_a_model_and_a_runtime() -> None:
+    assert refusal(vllm(), Format.OME) == (
+        "the study was deployed with local, which names no model and no runtime of OME; take --to kubernetes"
+    )
+    [service] = yaml.safe_load_all(text(ended_study(VLLM, SEQS, TWO_GPUS, deployer=OME), Format.OME))
+    assert "optuna-tuner/" not in yaml.safe_dump(service)
+    assert service["spec"]["engine"]["runner"]["image"] == "vllm/vllm-openai:v0.32.0"
+
+
+def test_the_chart_starts_vllm_from_an_image_with_a_tag() -> None:
+    sglang = ended_study({"kind": "sglang", "image": "lmsysorg/sglang:v0.5.23"}, Params(flags={"tp_size": 2}), TWO_GPUS)
+    assert refusal(sglang, Format.HELM_VALUES).startswith(
+        "the chart starts `vllm serve`, and this study sglang by python3"
+    )
+    assert "wants an image with a tag, not vllm" in refusal(vllm(), Format.HELM_VALUES, image="vllm")
+    found = yaml.safe_load(text(vllm(flags={"enable_prefix_caching": False}), Format.HELM_VALUES))
+    [model] = found["servingEngineSpec"]["modelSpec"]
+    assert model["vllmConfig"]["enablePrefixCaching"] is False
 
 
 def test_every_format_has_a_writer() -> None:
@@ -282,7 +308,9 @@ def test_the_comment_says_where_it_answers_and_for_whom(host: str, url: str) -> 
 @pytest.mark.parametrize("form", Format)
 def test_the_value_of_a_secret_is_never_in_it(form: Format, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MY_TOKEN", "hf_verysecret")
-    made = text(vllm(secrets={"HF_TOKEN": {"env": "MY_TOKEN"}}), form)
+    secrets: JsonValue = {"HF_TOKEN": {"env": "MY_TOKEN"}}
+    study = ended_study({**VLLM, "secrets": secrets}, SEQS, TWO_GPUS, deployer=OME) if form is Format.OME else None
+    made = text(study or vllm(secrets=secrets), form)
     assert "hf_verysecret" not in made
     assert "HF_TOKEN" in made
     assert "MY_TOKEN" in made
