@@ -45,7 +45,7 @@ class Ome(Deployer):
     def __init__(self, options: BaseModel) -> None:
         self._options = OmeOptions.model_validate(options.model_dump())
         self._seen: Seldom[SeenService] = Seldom(self._options.poll_s)
-        self._first: dict[str, str] = {}  # by the server's name, the pod that was seen first
+        self._first: dict[str, str] = {}  # by the server's name, the pod that began first
         self._ready: set[str] = set()
         self.cluster = Cluster(self._options)
 
@@ -165,10 +165,9 @@ class Ome(Deployer):
         seen = SeenService(pods=pods, service=service, first=self._first.get(handle.name, ""))
         if seen.is_ready:
             self._ready.add(handle.name)
-        if seen.pod.pod is not None:
+        if seen.pod.pod is not None and seen.pod.has_begun:
             self._first.setdefault(handle.name, seen.pod.pod_name)
-            if seen.pod.has_begun:
-                return seen
+            return seen
         events = api.events_around(handle.name, namespace)
         return SeenService(pods=pods, service=service, first=seen.first, events=events)
 

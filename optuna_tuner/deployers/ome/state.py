@@ -25,7 +25,7 @@ _NEVER_BY_STATUS = frozenset(
 class SeenService:
     """What was found of one server; the service and the events only where the pods do not tell all.
 
-    `first` is the pod that was seen first: whatever OME puts in its place is another server. Empty before that.
+    `first` is the pod that began first: whatever OME puts in its place is another server. Empty before that.
     """
 
     pods: Sequence[Facts]
