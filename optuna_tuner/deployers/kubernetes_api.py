@@ -20,7 +20,7 @@ from kubernetes import client, config
 from kubernetes.client.exceptions import OpenApiException
 
 from optuna_tuner.deployers.bounded_stream import bounded
-from optuna_tuner.deployers.kubernetes_refusal import RefusedError
+from optuna_tuner.deployers.kubernetes_refusal import WEBHOOK, RefusedError
 from optuna_tuner.errors import DeployerError
 from optuna_tuner.values import Json
 
@@ -224,9 +224,8 @@ def _refusal(status: int, body: bytes, server: str) -> RefusedError:
         words = str(json.loads(body)["message"])
     except (ValueError, KeyError, TypeError):  # plain text, or a proxy's page
         words = " ".join(body.decode(errors="replace").split())[:500]
-    return RefusedError(
-        status, f"the API server at {server} refuses ({status}): {words}{hints.get(HTTPStatus(status), '')}"
-    )
+    hint = "" if WEBHOOK in words else hints.get(HTTPStatus(status), "")
+    return RefusedError(status, f"the API server at {server} refuses ({status}): {words}{hint}")
 
 
 def _words(error: BaseException) -> str:

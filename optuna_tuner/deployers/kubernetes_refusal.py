@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from http import HTTPStatus
+
 from optuna_tuner.errors import DeployerError
+
+WEBHOOK = "admission webhook"  # in the words of one that will not have an object; it may answer 403, as for rights
 
 
 class RefusedError(DeployerError):
@@ -11,3 +15,8 @@ class RefusedError(DeployerError):
     def __init__(self, status: int, message: str) -> None:
         super().__init__(message)
         self.status = status
+
+    @property
+    def is_of_rights(self) -> bool:
+        """Whether it is we who may not."""
+        return self.status == HTTPStatus.FORBIDDEN and WEBHOOK not in str(self)

@@ -58,7 +58,7 @@ class Definitions:
     def admitted(self, resource: str, thing: Object, *, strict: bool) -> Object:
         """The object as it is stored: with defaults, without what is not known. Raises RefusalError."""
         schema, kept = self._schema(resource), deepcopy(thing)
-        faults = [each for name in ("spec",) for each in _faults(schema, kept, name)]
+        faults = list(_faults(schema, kept, "spec"))
         unknown = [f'unknown field "{each.place}"' for each in faults if not each.reason]
         if unknown and strict:
             raise RefusalError(400, "BadRequest", f"strict decoding error: {', '.join(unknown)}")

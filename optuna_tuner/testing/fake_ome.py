@@ -39,6 +39,8 @@ class Ome:
         """Its admission webhooks. Raises RefusalError."""
         if not self.up:
             raise RefusalError(500, "InternalError", 'Internal error occurred: failed calling webhook "ome"')
+        if part(part(thing, "spec"), "acceleratorRequirements").get("acceleratorClasses"):
+            raise _denied("unknown accelerator classes")  # it knows none
         if resource != SERVICES:
             return
         name, spec = str(part(thing, "metadata")["name"]), part(thing, "spec")

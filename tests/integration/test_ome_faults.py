@@ -215,6 +215,16 @@ def test_a_model_that_no_node_has_is_waited_for_and_then_told(fake_cluster: Fake
         deployer(fake_cluster, model_ready_s=0).prepare(LAUNCH)
 
 
+def test_what_omes_webhook_denies_is_no_right_that_is_missing(fake_cluster: FakeCluster) -> None:
+    wanted = ome_options(fake_cluster.kubeconfig)["clusterservingruntime_config"]
+    assert isinstance(wanted, dict)
+    spec = wanted["spec"]
+    assert isinstance(spec, dict)
+    denied: JsonValue = {**wanted, "spec": {**spec, "acceleratorRequirements": {"acceleratorClasses": ["h100"]}}}
+    with pytest.raises(EnvironmentFaultError, match=r"denied the request: unknown accelerator classes$"):
+        deployer(fake_cluster, clusterservingruntime_config=denied).prepare(LAUNCH)
+
+
 def test_a_model_that_is_only_named_must_be_there(fake_cluster: FakeCluster) -> None:
     with pytest.raises(EnvironmentFaultError, match="the cluster has no ClusterBaseModel nope: let the study make it"):
         deployer(fake_cluster, clusterbasemodel_config={"name": "nope"}).prepare(LAUNCH)

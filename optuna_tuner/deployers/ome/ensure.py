@@ -38,7 +38,7 @@ def ensure(api: Api, config: Config, ready_s: float) -> None:
     try:
         found = poll(lambda: _found(api, config), Deadline.after(_GOES_S), _EVERY_S)
     except RefusedError as error:
-        if error.status != HTTPStatus.FORBIDDEN:
+        if not error.is_of_rights:
             raise
         logger.warning("%s is taken to be there, since we may not look: %s", config.called, error)
         return
@@ -71,7 +71,7 @@ def _make(api: Api, config: Config) -> None:
     try:
         api.create(manifest, "")
     except RefusedError as error:
-        if error.status == HTTPStatus.FORBIDDEN:
+        if error.is_of_rights:
             how = "let somebody who may apply it: optuna-tuner ome show STUDY.yaml | kubectl apply -f -"
             raise EnvironmentFaultError(f"there is no {what}, and we may not make it ({error}); {how}") from error
         if error.status != HTTPStatus.CONFLICT:
@@ -81,7 +81,7 @@ def _make(api: Api, config: Config) -> None:
 
 
 def _wait_until_ready(api: Api, config: Config, ready_s: float) -> None:
-    said = ""
+    said: Json = ""
 
     def look() -> bool | None:
         nonlocal said
@@ -94,7 +94,7 @@ def _wait_until_ready(api: Api, config: Config, ready_s: float) -> None:
             )
         if state not in {said, "Ready"}:
             logger.warning("waiting for the model %s: %s", config.called, state or "no node has looked at it yet")
-            said = str(state)
+            said = state
         return True if state == "Ready" else None
 
     if poll(look, Deadline.after(ready_s), _EVERY_S) is None:
