@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import ClassVar
 
 import pytest
-from clusters import IMAGE, PYTHON, Cluster
+from clusters import IMAGE, PYTHON, REAL, Cluster
 
 from optuna_tuner import home
 from optuna_tuner.deployers.ome.deployer import Ome
@@ -33,7 +33,8 @@ def prepared(cluster: Cluster) -> Cluster:
 @pytest.fixture(autouse=True)
 def own_home(prepared: Cluster, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     TestOme.cluster = prepared
-    TestOme.options = prepared.ome_options
+    reach = "port-forward" if REAL else "service"  # a port-forward is a process of its own, tried in a whole study
+    TestOme.options = {**prepared.ome_options, "reach": reach}
     monkeypatch.setenv(home.HOME_VARIABLE, str(tmp_path / "home"))
 
 
