@@ -18,6 +18,7 @@ from pydantic import JsonValue
 from optuna_tuner import home
 from optuna_tuner.clock import Deadline, poll
 from optuna_tuner.deployers.ome import deployer as ome
+from optuna_tuner.deployers.ome import ensure
 from optuna_tuner.deployers.ome.deployer import Ome
 from optuna_tuner.deployers.ome.options import OmeOptions
 from optuna_tuner.errors import DeployerError, EnvironmentFaultError
@@ -213,6 +214,22 @@ def test_a_model_that_no_node_has_is_waited_for_and_then_told(fake_cluster: Fake
     fake_cluster.ome.fetches = False
     with pytest.raises(EnvironmentFaultError, match=r"no node has the model small after 0 s .*"):
         deployer(fake_cluster, model_ready_s=0).prepare(LAUNCH)
+
+
+def test_a_model_that_is_being_deleted_is_waited_for_and_made_anew(
+    fake_cluster: FakeCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ours = deployer(fake_cluster)
+    ours.prepare(LAUNCH)
+    fake_cluster.ome.up = False
+    ours.cluster.api.delete("clusterbasemodels", "small", "")
+    with monkeypatch.context() as hurry:
+        hurry.setattr(ensure, "_GOES_S", 0)
+        with pytest.raises(EnvironmentFaultError, match="ClusterBaseModel small is being deleted, and does not go"):
+            ours.prepare(LAUNCH)
+    fake_cluster.ome.up = True
+    ours.prepare(LAUNCH)
+    assert len(fake_cluster.names(*SHARED)) == 2
 
 
 def test_what_omes_webhook_denies_is_no_right_that_is_missing(fake_cluster: FakeCluster) -> None:
