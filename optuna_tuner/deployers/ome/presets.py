@@ -47,4 +47,4 @@ def load(name: str) -> Preset:
     return Preset.model_validate(read_yaml(_folder().joinpath(f"{name}{_SUFFIX}").read_text(encoding="utf-8")))
 
 
-_folder = cache(lambda: files("optuna_tuner.deployers.ome") / "presets")
+_folder = cache(lambda: files("optuna_tuner.deployers.ome") / "preset_files")
