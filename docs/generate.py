@@ -24,7 +24,18 @@ from optuna_tuner.cli.plugin_list import Listed, Option, options_of, plugin_list
 from optuna_tuner.engines.known_causes import Sign, common_signs, sign_book
 from optuna_tuner.engines.known_rules import KnownRule, RuleBook, findings, rule_book
 from optuna_tuner.engines.known_values import FACTS
-from optuna_tuner.metrics import DISTRIBUTIONS, KV_CACHE, QUALITY, SCALARS, STATISTICS, SUSTAINED, Meaning
+from optuna_tuner.metrics import (
+    DISTRIBUTIONS,
+    KV_CACHE,
+    QUALITY,
+    SCALARS,
+    SEEN_COUNTS,
+    SEEN_GAUGES,
+    SEEN_LOOKS,
+    STATISTICS,
+    SUSTAINED,
+    Meaning,
+)
 from optuna_tuner.plugins import InstalledKinds
 from optuna_tuner.presets.shelf import Wanted, preset_text
 from optuna_tuner.request_log import RequestLine
@@ -159,6 +170,12 @@ KV_CACHE_TEXT = """\
 Of a trial, for vLLM and SGLang, where the server tells of any. It is no goal: it explains slow answers.
 `optuna-tuner show`, the dashboard's note and the results as JSON have it."""
 
+SEEN_TEXT = """\
+## Seen beside a load level
+
+Not measured by the load client: seen by the worker while the level ran, as far as it could be seen. They are no goals;
+they tell [what limits the server](../explanation/bottleneck.md)."""
+
 ERRORS_TEXT = """\
 What this package raises on purpose. From Python, `except optuna_tuner.errors.TunerError` catches all of it; on the
 command line the text is printed without a traceback and the exit code is the error's."""
@@ -220,7 +237,7 @@ optuna-tuner summarize trial-7
 | `run.json` | what ran, where, with what, and what became of it |
 | `requests.jsonl` | a line for each request of each load level, in the order of the levels |
 | `summary.json` | the figures, recomputed from `requests.jsonl` and from nothing else |
-| `raw/` | every other file of the trial: `launch.json`, `server.log`, `machine.json`, the client's own reports |
+| `raw/` | every other file: `launch.json`, `server.log`, `machine.json`, `levels.jsonl`, `looks.jsonl`, reports |
 
 Without `--trial` the folder has one bundle for each trial, `trial-0`, `trial-1` and so on, and `study.json`: what
 `optuna-tuner results my-study --format json` prints.
@@ -510,6 +527,8 @@ def _metrics() -> Iterator[str]:
     yield _meanings(QUALITY)
     yield KV_CACHE_TEXT
     yield _meanings(KV_CACHE)
+    yield SEEN_TEXT
+    yield _meanings({f"{name}.mean, .max": meaning for name, meaning in SEEN_GAUGES.items()} | SEEN_COUNTS | SEEN_LOOKS)
 
 
 def _meanings(meanings: Mapping[str, Meaning]) -> str:

@@ -23,6 +23,7 @@ from optuna_tuner.values import (
     Launch,
     Load,
     Measurement,
+    Metrics,
     Model,
     Params,
     Request,
@@ -72,6 +73,14 @@ class Engine(Plugin):
         """How many requests lost their place in the KV cache since the start; None where the server does not tell."""
         del endpoint, log
         return None
+
+    def told(self, page: str) -> Metrics:
+        """What a page of the server's `/metrics` says, by names of `optuna_tuner.metrics.SEEN` without a statistic.
+
+        Pure; never raises. Counts are since the server's start. Nothing by default.
+        """
+        del page
+        return {}
 
     @abstractmethod
     def effective_config(self, endpoint: Endpoint, log: str) -> Mapping[str, Scalar]:
@@ -147,6 +156,11 @@ class Deployer(Plugin):
     def remark(self) -> str:
         """What people must know of figures that are taken through it, in one line; empty for nothing."""
         return ""
+
+    def process(self, handle: Handle) -> int | None:
+        """The pid of the server's main process where it runs on this machine and can be seen; None by default."""
+        del handle
+        return None
 
     @property
     def lag_s(self) -> float:

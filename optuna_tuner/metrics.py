@@ -13,7 +13,7 @@ class Meaning:
     """What a metric is: its unit, which way is better, and its definition."""
 
     unit: str
-    better: str  # "lower" or "higher"
+    better: str  # "lower", "higher", or "" where neither is
     text: str
 
 
@@ -83,6 +83,66 @@ KV_CACHE: Mapping[str, Meaning] = {  # of a trial too, as far as the server tell
     ),
 }
 
+GAUGES = ("mean", "max")  # statistics of what is seen again and again while a load level is measured
+
+SEEN_GAUGES: Mapping[str, Meaning] = {
+    "server_running_requests": Meaning(unit="1", better="", text="Requests that the server works on, as it says."),
+    "server_waiting_requests": Meaning(
+        unit="1", better="lower", text="Requests that wait in the server's own queue, as it says."
+    ),
+    "server_kv_cache_use": Meaning(
+        unit="1", better="", text="Share of the KV cache that is in use, 0 to 1; of several engines the fullest one's."
+    ),
+    "server_prefix_hit_share": Meaning(
+        unit="1", better="", text="Share of the prompts' tokens that were found in the prefix cache, 0 to 1."
+    ),
+    "server_cpu_cores": Meaning(
+        unit="core", better="", text="CPU time of all processes of the server / time: 1 is one core, always busy."
+    ),
+    "server_busiest_process_cores": Meaning(
+        unit="core", better="", text="The same of the one process of the server that used most since the last look."
+    ),
+    "server_memory_gib": Meaning(
+        unit="GiB", better="", text="Resident memory of all processes of the server; what they share counts for each."
+    ),
+    "client_cpu_cores": Meaning(
+        unit="core", better="", text="CPU time of the load client's busiest process / time: 1 is all that Python has."
+    ),
+    "host_cpu_use": Meaning(unit="1", better="", text="Share of all CPU time of the worker's machine that was used."),
+    "gpu_busy": Meaning(
+        unit="1",
+        better="",
+        text="Share of the time in which a kernel ran, by NVML, 0 to 1; the mean of the server's GPUs.",
+    ),
+    "gpu_memory_busy": Meaning(
+        unit="1",
+        better="",
+        text="Share of the time in which GPU memory was read or written, by NVML, 0 to 1; the mean of the GPUs.",
+    ),
+    "gpu_memory_gib": Meaning(unit="GiB", better="", text="Memory in use on all of the server's GPUs, by NVML."),
+    "gpu_power_w": Meaning(unit="W", better="", text="What all of the server's GPUs draw, by NVML."),
+}
+
+SEEN_COUNTS: Mapping[str, Meaning] = {
+    "server_preemptions": Meaning(
+        unit="1", better="lower", text="Requests that lost their place in the KV cache during the level."
+    ),
+    "server_prefix_queries": Meaning(unit="tok", better="", text="Tokens that were looked for in the prefix cache."),
+    "server_prefix_hits": Meaning(unit="tok", better="", text="Tokens that were found in it."),
+    "server_generated_tokens": Meaning(unit="tok", better="", text="Tokens that the server generated, for anybody."),
+}
+
+SEEN_LOOKS: Mapping[str, Meaning] = {
+    "looks": Meaning(unit="1", better="", text="How often it was looked while the server was busy."),
+    "look_ms": Meaning(unit="ms", better="", text="How long one look took; the mean."),
+}
+
+SEEN: Mapping[str, Meaning] = {  # beside the benchmark; no goal may speak of them
+    **{f"{name}.{each}": meaning for name, meaning in SEEN_GAUGES.items() for each in GAUGES},
+    **SEEN_COUNTS,
+    **SEEN_LOOKS,
+}
+
 METRICS: Mapping[str, Meaning] = {
     **{f"{name}.{statistic}": meaning for name, meaning in DISTRIBUTIONS.items() for statistic in STATISTICS},
     **SCALARS,
@@ -91,5 +151,5 @@ METRICS: Mapping[str, Meaning] = {
 
 def unit(metric: str) -> str:
     """A metric's unit; "1" for a count, a share, and a metric of the user's own."""
-    known = METRICS.get(metric) or SUSTAINED.get(metric)
+    known = METRICS.get(metric) or SUSTAINED.get(metric) or SEEN.get(metric)
     return known.unit if known else "1"

@@ -250,6 +250,7 @@ class Measurement:
     metrics: Metrics
     report: str = ""
     probe: bool = False  # it only looked for a load: the trial's figures are another client's
+    seen: Metrics = field(default_factory=dict)  # of server, GPUs and client meanwhile; optuna_tuner.metrics.SEEN
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

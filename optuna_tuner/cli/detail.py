@@ -8,7 +8,9 @@ from optuna_tuner.cli.output import kept, print_rows
 from optuna_tuner.cli.panel import show_counts
 from optuna_tuner.cli.session import Session
 from optuna_tuner.home import artifacts_folder
+from optuna_tuner.metrics import SEEN
 from optuna_tuner.results.beyond_speed import beyond_speed
+from optuna_tuner.results.bottleneck.judging import bottleneck_of
 from optuna_tuner.results.wording import exact, goal_metrics, passed_over, repaired, retracted, settings, span, word
 
 if TYPE_CHECKING:
@@ -62,6 +64,7 @@ def show_trial(session: Session, study: StudyView, trial: TrialView) -> None:
     rows = [(name, *kept(excess, measured=trial.has_measured(name))) for name, excess in trial.constraints.items()]
     _section(session, "Constraints", ("constraint", "", ""), rows)
     _levels(session, study, trial)
+    _bottleneck(session, study, trial)
     phases = [(phase.value, span(took)) for phase, took in trial.phases_s.items()]
     _section(session, "Phases", ("phase", "took"), phases)
 
@@ -121,6 +124,27 @@ def _levels(session: Session, study: StudyView, trial: TrialView) -> None:
     rows = [(name, *(level.metrics.get(name) for level in trial.measurements)) for name in names]
     loads = [str(level.load) for level in trial.measurements]
     _section(session, "Metrics at each load level", ("metric", *loads), rows)
+
+
+def _bottleneck(session: Session, study: StudyView, trial: TrialView) -> None:
+    """What limits it, and what was seen at each load."""
+    found = bottleneck_of(study.spec, trial)
+    if found is None:
+        return
+    rows = [("limit", f"{found.limit.value}, at {found.load}: {found.text}")]
+    rows += [("evidence", each) for each in found.evidence]
+    rows += [("try next", each) for each in found.moves]
+    rows += [("not seen", each) for each in found.missing]
+    _section(session, "Bottleneck, as a hypothesis", ("", ""), rows)
+    seen = {str(level.load): level.seen for level in trial.measurements if level.seen}
+    if seen and not trial.load_search:
+        names = [name for name in SEEN if any(name in each for each in seen.values())]
+        _section(
+            session,
+            "Seen at each load level",
+            ("metric", *seen),
+            [(name, *(each.get(name) for each in seen.values())) for name in names],
+        )
 
 
 def _loads(session: Session, study: StudyView, trial: TrialView) -> None:

@@ -12,7 +12,11 @@ from optuna_tuner.cli.session import Session
 from optuna_tuner.errors import UnknownPluginError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from optuna_tuner.results.views import StudyView, TrialView
     from optuna_tuner.results.why import Why
+    from optuna_tuner.values import Json
 
 
 @command(example="optuna-tuner show my-study\noptuna-tuner show my-study 7")
@@ -24,15 +28,15 @@ def show(session: Session, study: str, trial: int | None, output: str) -> None:
     """Show everything about a study or one of its trials.
 
     Of a trial: its flags as asked and as the server resolved them, every load level's metrics, the time of each
-    phase, and what went wrong, with the evidence and what to conclude.
+    phase, what limits it as far as that can be told, and what went wrong, with the evidence and what to conclude.
     """
     from optuna_tuner.cli.detail import show_study, show_trial  # noqa: PLC0415  only this command needs it
-    from optuna_tuner.results.tables import study_document, trial_document  # noqa: PLC0415  they bring Optuna
+    from optuna_tuner.results.tables import study_document  # noqa: PLC0415  it brings Optuna
 
     view = session.tuner.study(study)
     one = None if trial is None else session.tuner.trial(study, trial)
     if output != "table":
-        dump(trial_document(one) if one else study_document(view), output)
+        dump(_trial_document(view, one) if one else study_document(view), output)
     elif one:
         show_trial(session, view, one)
     else:
@@ -75,6 +79,13 @@ def results(session: Session, study: str, form: str) -> None:
         from optuna_tuner.results.tables import study_document  # noqa: PLC0415  it brings Optuna
 
         dump(study_document(view), form)
+
+
+def _trial_document(study: StudyView, trial: TrialView) -> Mapping[str, Json]:
+    from optuna_tuner.results.bottleneck.judging import bottleneck_of  # noqa: PLC0415  only this document has it
+    from optuna_tuner.results.tables import bottleneck_document, trial_document  # noqa: PLC0415  they bring Optuna
+
+    return {**trial_document(trial), "bottleneck": bottleneck_document(bottleneck_of(study.spec, trial))}
 
 
 def _why(session: Session, study: str) -> Why | None:

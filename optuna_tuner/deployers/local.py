@@ -79,6 +79,11 @@ class Local(Deployer):
         server = LocalServer.of(handle)
         return Endpoint(url=f"http://{LOOPBACK}:{server.port}", model=server.model) if server.port else None
 
+    def process(self, handle: Handle) -> int | None:
+        """Its main process, once the supervisor has started it."""
+        found = LocalServer.of(handle).record()
+        return found.main.pid or None if found else None
+
     def log(self, handle: Handle) -> str:
         """What the server wrote so far; nothing after `stop`."""
         return bounded_log.read(LocalServer.of(handle).log)

@@ -21,7 +21,8 @@ from optuna_tuner.engines.identity import identity
 from optuna_tuner.engines.known_rules import remarks, rewritten
 from optuna_tuner.engines.known_values import known_values
 from optuna_tuner.engines.options import EngineOptions
-from optuna_tuner.values import Diagnosis, Endpoint, Launch, Model, Params, Scalar, Slot
+from optuna_tuner.engines.server_metrics import read_page
+from optuna_tuner.values import Diagnosis, Endpoint, Launch, Metrics, Model, Params, Scalar, Slot
 
 # Names that users write and that no version has; all others are in the catalogues.
 ALIASES = {"n_parallel": "parallel", "cb": "cont_batching", "kvu": "kv_unified"}
@@ -123,6 +124,10 @@ class LlamaCpp(Engine):
     def diagnose(self, log: str, exit_code: int | None) -> Diagnosis:
         """By llama.cpp's messages on stderr; the Python error of the embedded server says nothing."""
         return diagnosed(self.kind, log, exit_code)
+
+    def told(self, page: str) -> Metrics:
+        """By the names of server_metrics.yaml."""
+        return read_page(self.kind, page)
 
     def effective_config(self, endpoint: Endpoint, log: str) -> Mapping[str, Scalar]:
         """From `/props` and `/slots`, and from the log where the embedded server tells what it resolved."""

@@ -22,7 +22,7 @@ from optuna_tuner.errors import NotFoundError
 from optuna_tuner.memory import facts
 from optuna_tuner.simulation.accelerators import accelerator
 from optuna_tuner.simulation.outcome import known_flags
-from optuna_tuner.values import Diagnosis, Endpoint, Launch, Model, Params, Scalar, Slot
+from optuna_tuner.values import Diagnosis, Endpoint, Launch, Metrics, Model, Params, Scalar, Slot
 
 SERVER = "optuna_tuner.simulation.serve"
 TRUE: Mapping[str, type[Sglang | Vllm]] = {"sglang": Sglang, "vllm": Vllm}
@@ -120,6 +120,10 @@ class Simulated(Engine):
     def retractions(self, endpoint: Endpoint, log: str) -> int | None:
         """As the true engine tells it."""
         return self._true.retractions(endpoint, log)
+
+    def told(self, page: str) -> Metrics:
+        """As the true engine tells it."""
+        return self._true.told(page)
 
     def effective_config(self, endpoint: Endpoint, log: str) -> Mapping[str, Scalar]:
         """As the true engine tells it, and far less of it."""

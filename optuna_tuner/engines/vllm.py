@@ -20,8 +20,9 @@ from optuna_tuner.engines.known_rules import broken, remarks, rewritten
 from optuna_tuner.engines.known_values import known_values
 from optuna_tuner.engines.memory_flags import said_of_memory
 from optuna_tuner.engines.options import EngineOptions
+from optuna_tuner.engines.server_metrics import read_page
 from optuna_tuner.memory.layout import Layout, Settings
-from optuna_tuner.values import Diagnosis, Endpoint, Launch, Model, Params, Scalar, Slot
+from optuna_tuner.values import Diagnosis, Endpoint, Launch, Metrics, Model, Params, Scalar, Slot
 
 # Names that users write and that no version has; all others are in the catalogues.
 ALIASES = {
@@ -125,6 +126,10 @@ class Vllm(Engine):
     def retractions(self, endpoint: Endpoint, log: str) -> int | None:  # noqa: ARG002  the log of 0.32 never tells
         """By its counter at `/metrics`; vLLM calls them preemptions."""
         return counted(endpoint, "vllm:num_preemptions_total")
+
+    def told(self, page: str) -> Metrics:
+        """By the names of server_metrics.yaml."""
+        return read_page(self.kind, page)
 
     def effective_config(self, endpoint: Endpoint, log: str) -> Mapping[str, Scalar]:
         """From the lines in which vLLM logs its arguments and configuration, and from `/version`."""

@@ -11,6 +11,7 @@ from datetime import datetime
 from optuna_tuner.metrics import QUALITY
 from optuna_tuner.results.best import value_of
 from optuna_tuner.results.beyond_speed import beyond_speed
+from optuna_tuner.results.bottleneck import Bottleneck
 from optuna_tuner.results.diff import flag_changes
 from optuna_tuner.results.simplified import simplification_document
 from optuna_tuner.results.trials import TrialView
@@ -247,7 +248,22 @@ def _level(level: Measurement) -> dict[str, Json]:
         "load": str(level.load),
         "probe": level.probe,
         "metrics": _plain(level.metrics),
+        "seen": _plain(level.seen),
         "report": level.report,
+    }
+
+
+def bottleneck_document(found: Bottleneck | None) -> dict[str, Json] | None:
+    """What limits a trial's server; None where no load was measured to its end."""
+    if found is None:
+        return None
+    return {
+        "limit": found.limit.value,
+        "load": found.load,
+        "text": found.text,
+        "evidence": list(found.evidence),
+        "moves": list(found.moves),
+        "missing": list(found.missing),
     }
 
 

@@ -68,9 +68,15 @@ class Group:
         self.waiting: deque[Request] = deque()
         self.running: list[Request] = []
         self.retracted = 0  # requests that lost their place in the KV cache
+        self.tokens = 0  # that were generated
 
     def __len__(self) -> int:
         return len(self.waiting) + len(self.running)
+
+    @property
+    def use(self) -> float:
+        """Share of the KV cache that is in use, 0 to 1."""
+        return min(1.0, sum(map(self._kept, self.running)) / self._server.pool_tokens)
 
     def forget(self, request: Request) -> None:
         """Nobody waits for it any more. What is under way of it ends with its step."""
@@ -92,6 +98,7 @@ class Group:
                 told.append((each, min(1, each.left)))
         for each, count in told:
             each.given += count
+            self.tokens += count
         self.running = [each for each in self.running if each.left]
         return [(each, count) for each, count in told if count]
 

@@ -69,6 +69,16 @@ class Servers:
         return sum(group.retracted for each in self._all for group in each.groups)
 
     @property
+    def use(self) -> float:
+        """Share of the fullest KV cache that is in use, 0 to 1."""
+        return max(group.use for each in self._all for group in each.groups)
+
+    @property
+    def tokens(self) -> int:
+        """Tokens that were generated."""
+        return sum(group.tokens for each in self._all for group in each.groups)
+
+    @property
     def late_max_s(self) -> float:
         """The latest end of a step."""
         return max(each.late_max_s for each in self._all)

@@ -18,6 +18,22 @@ from optuna_tuner.wire.connection import JSON, Connection, error
 OWNER = "simulated"
 LOGPROB = -0.5  # of every token, in nats
 EOS_AFTER = 256  # tokens of a reply that may end by itself
+METRICS: Mapping[str, Mapping[str, str]] = {  # the engines' own names
+    "vllm": {
+        "running": "num_requests_running",
+        "waiting": "num_requests_waiting",
+        "use": "kv_cache_usage_perc",
+        "retracted": "num_preemptions_total",
+        "tokens": "generation_tokens_total",
+    },
+    "sglang": {
+        "running": "num_running_reqs",
+        "waiting": "num_queue_reqs",
+        "use": "token_usage",
+        "retracted": "num_retracted_requests_total",
+        "tokens": "generation_tokens_total",
+    },
+}
 
 
 @dataclass(slots=True, kw_only=True)
@@ -59,9 +75,14 @@ class Serving:
         servers = self.servers
         if isinstance(servers, Refusal):
             return ""
-        counters = {"num_requests_running": servers.running, "num_requests_waiting": servers.waiting}
-        if self.engine == "vllm":
-            counters["num_preemptions_total"] = servers.retracted
+        told = {
+            "running": servers.running,
+            "waiting": servers.waiting,
+            "use": servers.use,
+            "retracted": servers.retracted,
+            "tokens": servers.tokens,
+        }
+        counters = {METRICS[self.engine][name]: value for name, value in told.items()}
         lines = [f'{self.engine}:{name}{{model_name="{self.model}"}} {value}' for name, value in counters.items()]
         return "\n".join([*lines, f"simulated:step_late_seconds_max {servers.late_max_s:.6f}", ""])
 

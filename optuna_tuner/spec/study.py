@@ -143,6 +143,13 @@ class Limits(BaseModel):
         default=5, ge=2, le=1000, description="So many trials in a row that the machine fails alike end the study."
     )
     success_rate: float = Field(default=0.99, gt=0, le=1, description="Share of requests that must complete, 0 to 1.")
+    watch_every_s: float = Field(
+        default=1,
+        ge=0,
+        le=60,
+        description="Seconds between two looks at the server's `/metrics`, processes and GPUs while it is measured, "
+        "for the bottleneck; 0: none.",
+    )
     lease_s: float = Field(
         default=900, ge=3, allow_inf_nan=False, description="A worker unheard of for so long is dead to the others."
     )

@@ -13,6 +13,8 @@ from optuna_tuner.store.ids import checked_id
 
 LAUNCH_FILE = "launch.json"  # in an attempt's folder: what was sent to the deployer
 MACHINE_FILE = "machine.json"  # where its worker ran
+LEVELS_FILE = "levels.jsonl"  # each load level as soon as it was measured
+LOOKS_FILE = "looks.jsonl"  # what was seen of the server meanwhile
 
 
 class Artifacts:

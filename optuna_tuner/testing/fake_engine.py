@@ -12,11 +12,17 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from optuna_tuner.contracts import Engine
 from optuna_tuner.http import get
+from optuna_tuner.prometheus import read
 from optuna_tuner.testing.fake_server import NUMBERS
-from optuna_tuner.values import Cause, Diagnosis, Endpoint, Launch, Model, Params, Scalar, Slot
+from optuna_tuner.values import Cause, Diagnosis, Endpoint, Launch, Metrics, Model, Params, Scalar, Slot
 
 _SERVER = "optuna_tuner.testing.fake_server"
 _ASK_S = 5.0
+_METRICS = {
+    "server_running_requests": ["fake:running"],
+    "server_waiting_requests": ["fake:waiting"],
+    "server_generated_tokens": ["fake:tokens_total"],
+}
 _SIGNS: tuple[tuple[re.Pattern[str], Cause], ...] = (
     (re.compile(r"fake: out of memory"), Cause.OUT_OF_MEMORY_POOL),
     (re.compile(r"error: (?:unrecognized arguments|argument )"), Cause.BAD_FLAG),
@@ -108,6 +114,10 @@ class FakeEngine(Engine):
     def retractions(self, endpoint: Endpoint, log: str) -> int | None:  # noqa: ARG002  the log tells
         """By the fake's own message."""
         return sum(map(int, re.findall(r"fake: the KV cache is full, retracted: (\d+)", log)))
+
+    def told(self, page: str) -> Metrics:
+        """By the fake's own names."""
+        return read(page, _METRICS)
 
     def effective_config(self, endpoint: Endpoint, log: str) -> Mapping[str, Scalar]:  # noqa: ARG002  it tells all
         """From `/props`."""

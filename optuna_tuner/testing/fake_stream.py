@@ -39,6 +39,7 @@ class Pace:
         self.loop = loop
         self._free = slots or None
         self._waiting: deque[Callable[[], None]] = deque()
+        self.running = 0
         self.tokens = 0
         self.late_sum_s = 0.0
         self.late_max_s = 0.0
@@ -46,24 +47,29 @@ class Pace:
 
     def enter(self, start: Callable[[], None]) -> None:
         """Call `start` as soon as a slot is free: at once, or when those before it have left."""
-        if self._free is None:
-            start()
-        elif self._free > 0:
-            self._free -= 1
-            start()
-        else:
+        if self._free == 0:
             self._waiting.append(start)
+            return
+        self.running += 1
+        if self._free is not None:
+            self._free -= 1
+        start()
 
     def leave(self, start: Callable[[], None], *, entered: bool) -> None:
         """Give the slot to the next in the queue, or forget one that never got a slot."""
-        if self._free is None:
-            return
         if not entered:
             self._waiting.remove(start)
         elif self._waiting:
             self._waiting.popleft()()
         else:
-            self._free += 1
+            self.running -= 1
+            if self._free is not None:
+                self._free += 1
+
+    @property
+    def waiting(self) -> int:
+        """Requests that have no slot yet."""
+        return len(self._waiting)
 
     def left(self, due: float) -> None:
         """Note that the token due at `due` was handed to the socket now."""

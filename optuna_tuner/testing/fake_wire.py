@@ -60,6 +60,11 @@ class Fake:
         }
         return documents.get(path)
 
+    def metrics(self) -> str:
+        """What GET /metrics answers: Prometheus's text."""
+        told = {"running": self.pace.running, "waiting": self.pace.waiting, "tokens_total": self.pace.tokens}
+        return "".join(f"fake:{name} {value}\n" for name, value in told.items())
+
     def keep(self, prompt: str) -> None:
         """Append the prompt to the record, if there is one."""
         if self.behaviour.record:
@@ -104,6 +109,8 @@ class FakeConnection(Connection):
             self.send(HTTPStatus.SERVICE_UNAVAILABLE, error("loading", OWNER))
         elif method == "POST" and path in COMPLETIONS:
             self._complete(COMPLETIONS[path], body)
+        elif method == "GET" and path == "/metrics":
+            self.send_bytes(HTTPStatus.OK, "text/plain; version=0.0.4", self._fake.metrics().encode())
         elif method == "GET" and (document := self._fake.document(path)) is not None:
             self.send(HTTPStatus.OK, document)
         else:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from math import isfinite
@@ -15,7 +15,8 @@ from optuna_tuner.load_range import LoadRange
 from optuna_tuner.search.attained import has_figures
 from optuna_tuner.search.verdict import score
 from optuna_tuner.spec.goals import Goals
-from optuna_tuner.store.artifacts import LAUNCH_FILE, MACHINE_FILE, write_json, write_text
+from optuna_tuner.store.artifacts import LAUNCH_FILE, LEVELS_FILE, LOOKS_FILE, MACHINE_FILE, write_json, write_text
+from optuna_tuner.store.codec import encode
 from optuna_tuner.store.records import AttemptRecord, Outcome
 from optuna_tuner.store.store import Store
 from optuna_tuner.values import Drift, Json, Measurement, Params, Phase, Reference, Request, Scalar
@@ -82,12 +83,24 @@ class Journal:
         """Keep the server's log."""
         write_text(self.folder / SERVER_LOG, log)
 
+    def looked(self, lines: Sequence[Mapping[str, Json]]) -> None:
+        """Keep what was seen beside a load level, a line a look."""
+        self._append(LOOKS_FILE, lines)
+
+    def _append(self, name: str, lines: Sequence[object]) -> None:
+        try:
+            with (self.folder / name).open("a", encoding="ascii") as stream:
+                stream.writelines(f"{encode(line)}\n" for line in lines)
+        except OSError as error:  # a full disk must not keep a trial from its result
+            logger.warning("%s of attempt %s is not kept: %s", name, self.attempt.id, error)
+
     def keep(self, measurement: Measurement) -> None:
-        """Keep one load level's numbers. Raises BenchmarkError for one that is not finite."""
+        """Keep one load level's numbers, in the folder too. Raises BenchmarkError for one that is not finite."""
         wrong = [name for name, value in measurement.metrics.items() if not isfinite(value)]
         if wrong:
             raise BenchmarkError(f"the benchmark gave no finite number for {', '.join(wrong)}")
         self.measurements.append(measurement)
+        self._append(LEVELS_FILE, [measurement])
 
     def so_far(self, goals: Goals) -> float | None:
         """The first objective, by what was measured until now; None while nothing has all figures."""

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 
 from optuna_tuner.errors import EnvironmentFaultError
-from optuna_tuner.values import Json
+from optuna_tuner.values import Json, Metrics
 
 MIB = 1 << 20
+SHARES = ("gpu_busy", "gpu_memory_busy")  # the mean of several GPUs; the rest is added up
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,6 +60,35 @@ class Nvml:
             return Look(illness="it is divided into MIG instances, and only whole GPUs are used")
         used, total = int(memory.used) // MIB, int(memory.total) // MIB
         return Look(used_mib=used, total_mib=total, pids=self._pids(handle))
+
+    def work(self, uuids: Sequence[str]) -> Metrics:
+        """What these GPUs do now, by names of `optuna_tuner.metrics.SEEN`; nothing unless NVML tells it of each."""
+        told = [found for uuid in uuids if (found := self._work(uuid))]
+        if not told or len(told) < len(uuids):
+            return {}
+        shared = set.intersection(*(set(each) for each in told))
+        sums = {name: sum(each[name] for each in told) for name in shared}
+        return {name: value / len(told) if name in SHARES else value for name, value in sums.items()}
+
+    def _work(self, uuid: str) -> dict[str, float]:
+        nvml = self._library
+        try:
+            handle = nvml.nvmlDeviceGetHandleByUUID(uuid)
+            busy, memory = nvml.nvmlDeviceGetUtilizationRates(handle), nvml.nvmlDeviceGetMemoryInfo(handle)
+        except nvml.NVMLError:
+            return {}
+        found = {
+            "gpu_busy": int(busy.gpu) / 100,
+            "gpu_memory_busy": int(busy.memory) / 100,
+            "gpu_memory_gib": int(memory.used) / MIB / 1024,
+        }
+        with suppress(nvml.NVMLError):  # a virtual GPU does not tell it
+            found["gpu_power_w"] = int(nvml.nvmlDeviceGetPowerUsage(handle)) / 1000
+        return found
+
+    def used_by(self, pids: Collection[int]) -> tuple[str, ...]:
+        """The GPUs on which one of these processes computes."""
+        return tuple(uuid for uuid in self.uuids().values() if set(self.look(uuid).pids) & set(pids))
 
     def about(self, uuids: Sequence[str]) -> dict[str, Json]:
         """What these GPUs are, and the driver's version; what NVML does not tell is left out."""

@@ -20,6 +20,7 @@ from optuna_tuner.tuning.pressure import retractions_counted
 from optuna_tuner.tuning.quality import guard, guarded
 from optuna_tuner.tuning.servers import SameServerError, Servers
 from optuna_tuner.tuning.setting import Setting
+from optuna_tuner.tuning.watching import watching
 from optuna_tuner.values import Cause, Params, Phase, Scalar
 
 GiveUp = Callable[[Journal], None]  # raises optuna.TrialPruned when the trial is hopeless
@@ -40,10 +41,10 @@ def run_trial(setting: Setting, journal: Journal, servers: Servers, give_up_if_h
         servers.raise_if_resolved_before(journal)
         warm_up(server, journal, server_ended)
         guard(server, journal.params, journal, server_ended)
-        with journal.phase(Phase.BENCHMARK), retractions_counted(server, journal):
+        with journal.phase(Phase.BENCHMARK), retractions_counted(server, journal), watching(server, journal) as watch:
             deadline = Deadline.after(setting.spec.limits.benchmark_s, server_ended)
             for measurement in levels(server, journal, servers, deadline):
-                journal.keep(measurement)
+                journal.keep(watch.beside(measurement))
                 if journal.sought or len(journal.measurements) < len(setting.parts.benchmark.loads()):  # not the last
                     give_up_if_hopeless(journal)
 

@@ -79,7 +79,15 @@ def test_a_reply_takes_the_time_of_its_steps_and_has_all_its_tokens() -> None:
         told = engine.effective_config(endpoint, "Chunked prefill is enabled with max_num_batched_tokens=2048.")
         assert told == {"max_num_batched_tokens": 2048, "version": "0.33.0"}
         assert engine.retractions(endpoint, "") == 0
-        assert "simulated:step_late_seconds_max" in get(f"{endpoint.url}/metrics", 5).text
+        page = get(f"{endpoint.url}/metrics", 5).text
+        assert "simulated:step_late_seconds_max" in page
+        assert engine.told(page) == {
+            "server_running_requests": 0,
+            "server_waiting_requests": 0,
+            "server_kv_cache_use": 0,
+            "server_preemptions": 0,
+            "server_generated_tokens": 24,
+        }
         assert "maximum context length is 2048" in json.dumps(ask(endpoint, words=2048))
 
 

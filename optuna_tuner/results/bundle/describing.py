@@ -44,7 +44,7 @@ def described(source: Source, known: Known, files: Mapping[str, run.Part], missi
     """All of it."""
     study, trial = source.study, source.trial
     levels = (
-        run.Level(level=str(each.load), probe=each.probe, metrics=each.metrics, report=each.report)
+        run.Level(level=str(each.load), probe=each.probe, metrics=each.metrics, seen=each.seen, report=each.report)
         for each in trial.measurements
     )
     return run.Run(

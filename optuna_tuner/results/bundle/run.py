@@ -59,6 +59,10 @@ class Level(BaseModel):
     level: str = Field(description="The load, as it is called everywhere.")
     probe: bool = Field(description="It only looked for a load.")
     metrics: Mapping[str, float] = Field(description="By the names of the vocabulary of metrics, in milliseconds.")
+    seen: Mapping[str, float] = Field(
+        description="Of server, machine, GPUs and load client meanwhile, by the vocabulary's names; the single looks "
+        "are in raw/looks.jsonl."
+    )
     report: str = Field(
         description="The client's raw report: a path in the trial's folder; here below `raw`, unless it is in "
         "requests.jsonl."

@@ -81,6 +81,23 @@ class LoadRow(BaseModel):
     metrics: Mapping[str, float] = Field(description="All that was measured, by metric.")
 
 
+class BottleneckFound(BaseModel):
+    """What limits one server at its highest load: a hypothesis."""
+
+    model_config = FROZEN
+
+    trial: int = Field(description="Its number.")
+    limit: str = Field(
+        description="compute, memory capacity, memory bandwidth, queueing, cpu, network, client, none, or cannot tell."
+    )
+    load: str = Field(description="The load at which it was seen.")
+    text: str = Field(description="The hypothesis in words.")
+    evidence: tuple[str, ...] = Field(description="The figures that speak for it.")
+    moves: tuple[str, ...] = Field(description="What to try next.")
+    missing: tuple[str, ...] = Field(description="What was not seen, and why.")
+    seen: Mapping[str, Mapping[str, float]] = Field(description="What was seen at each load, by metric.")
+
+
 class Curve(BaseModel):
     """What one server gave against the load, and what follows from it."""
 
@@ -241,6 +258,9 @@ class Report(BaseModel):
     design: tuple[Fact, ...] = Field(description="Why it was measured like that.")
     space: tuple[Fact, ...] = Field(description="The flags that were searched, and their values.")
     curves: tuple[Curve, ...] = Field(description="Load curves of best and default.")
+    bottleneck: BottleneckFound | None = Field(
+        description="Of the recommended trial, else of the default; null where neither was measured."
+    )
     pareto_per: Literal["GPU", "server"] = Field(
         description="Whether `pareto` counts throughput by GPU, or by server where no GPU was used."
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from optuna_tuner.results.report.blocks import Block, Bullets, Decision, Grid, Notice, Text, Tile, Tiles
+from optuna_tuner.results.report.bottleneck import in_short
 from optuna_tuner.results.report.document import Curve, Figure, FlagRow, GainRow, Report, Summary
 from optuna_tuner.results.report.load import TAILS, THROUGHPUTS, said
 from optuna_tuner.results.wording import interval, measured, number, percent, word
@@ -34,6 +35,8 @@ def first_page(report: Report) -> Iterator[Block]:
     tiles = list(_tiles(report))
     yield from [Tiles(tiles)] if tiles else []
     yield from [_changes(found)] if found.trial is not None else []
+    limit = in_short(report.bottleneck) if report.bottleneck else ""
+    yield from [Text(limit)] if limit else []
     yield from [Text(found.predicted)] if found.predicted else []
     yield from [Text(f"Beside the speed: {found.beyond_speed}.")] if found.beyond_speed else []
     yield from [Bullets("Main issues met", _issues(found))] if found.issues else []

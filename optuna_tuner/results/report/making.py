@@ -16,6 +16,7 @@ from optuna_tuner.results.best import value_of
 from optuna_tuner.results.export.heading import engine_version
 from optuna_tuner.results.importance import FEWEST_TRIALS, importance_of
 from optuna_tuner.results.report import plots
+from optuna_tuner.results.report.bottleneck import bottleneck_found
 from optuna_tuner.results.report.document import Curve, ImportanceRow, Report, TrialRow
 from optuna_tuner.results.report.efficiency import Launches, Price, pareto
 from optuna_tuner.results.report.failures import failure_map
@@ -75,6 +76,7 @@ def report(material: Material) -> Report:
         design=design(study),
         space=space(study.spec.space),
         curves=found.curves,
+        bottleneck=bottleneck_found(study),
         pareto_per=found.pareto_per,
         pareto=found.pareto,
         importance=found.importance,

@@ -12,6 +12,7 @@ from optuna_tuner.results.report.blocks import (
     Section,
     Text,
 )
+from optuna_tuner.results.report.bottleneck import bottleneck_blocks
 from optuna_tuner.results.report.document import Curve, Fact, Report
 from optuna_tuner.results.report.first_page import first_page, flag_grid
 from optuna_tuner.results.report.load import peak_text, range_text
@@ -27,6 +28,7 @@ def sections(report: Report) -> tuple[Section, ...]:
         Section("summary", report.study, list(first_page(report))),
         Section("flags", "Recommended flags", list(_flags(report))),
         Section("load", "Load curves and knee", list(_load(report))),
+        Section("bottleneck", "Bottleneck", list(bottleneck_blocks(report.bottleneck))),
         Section("pareto", "Pareto front", list(_pareto(report))),
         Section("method", "Method", [_facts(report.method)]),
         Section("design", "Why it was measured like that", [_facts(report.design)]),

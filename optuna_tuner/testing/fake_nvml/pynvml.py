@@ -52,6 +52,13 @@ class Memory(NamedTuple):
     used: int
 
 
+class Utilization(NamedTuple):
+    """In percent of the time."""
+
+    gpu: int
+    memory: int
+
+
 class ProcessInfo(NamedTuple):
     """A process on a GPU."""
 
@@ -120,6 +127,17 @@ def nvmlDeviceGetMemoryInfo(handle: str) -> Memory:  # noqa: N802  pynvml's name
     total = _total(handle)
     used = int(_BUSY * total) if busy else _IDLE
     return Memory(total=total, free=total - used, used=used)
+
+
+def nvmlDeviceGetUtilizationRates(handle: str) -> Utilization:  # noqa: N802  pynvml's name
+    """How much of the time it works: nearly always while a process holds it."""
+    busy = next(_holders(_healthy(handle)), None) is not None
+    return Utilization(gpu=97, memory=62) if busy else Utilization(gpu=0, memory=0)
+
+
+def nvmlDeviceGetPowerUsage(handle: str) -> int:  # noqa: N802  pynvml's name
+    """What it draws, in milliwatts."""
+    return 640_000 if next(_holders(_healthy(handle)), None) is not None else 70_000
 
 
 def nvmlDeviceGetMigMode(handle: str) -> list[int]:  # noqa: N802  pynvml's name
