@@ -49,6 +49,8 @@ class Plugin(ABC):
 class Engine(Plugin):
     """One inference server program. All methods that are not given an endpoint are pure."""
 
+    runs_already: ClassVar[bool] = False  # True: it is not started; for deployers of which the same is true
+
     @abstractmethod
     def canonical(self, flag: str) -> str:
         """The one name of a flag: underscores, aliases resolved (`-tp`, `tp-size` -> `tensor_parallel_size`)."""
@@ -129,6 +131,7 @@ class Deployer(Plugin):
     """Starts a launch somewhere. Every method may raise DeployerError; none waits for readiness."""
 
     host_bound: bool = False  # True: only the host that started a server can see and stop it
+    runs_already: ClassVar[bool] = False  # True: its servers are started and ended by somebody else
     runs_own_programs: ClassVar[bool] = False  # True: servers are programs that are installed on the worker's host
 
     def misfits(self, study: Mapping[str, Json]) -> Iterator[tuple[tuple[str | int, ...], str]]:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from functools import cache
 from typing import TYPE_CHECKING
 
-from optuna_tuner.values import Json
+from optuna_tuner.values import Endpoint, Json
 
 if TYPE_CHECKING:
     import ssl
@@ -14,7 +15,13 @@ if TYPE_CHECKING:
     import httpx
 
 
-def get(url: str, timeout_s: float) -> httpx.Response:
+def authorization(endpoint: Endpoint) -> Mapping[str, str]:
+    """The headers with which a server that wants a key is asked; the key is read here, and kept nowhere."""
+    key = os.environ.get(endpoint.key_variable, "") if endpoint.key_variable else ""
+    return {"Authorization": f"Bearer {key}"} if key else {}
+
+
+def get(url: str, timeout_s: float, headers: Mapping[str, str] | None = None) -> httpx.Response:
     """The answer, whatever its status; proxies of the environment are left alone. Raises httpx.HTTPError.
 
     `timeout_s` bounds each read, not the whole. A server that starts is asked ten times a second: so the certificates
@@ -22,7 +29,7 @@ def get(url: str, timeout_s: float) -> httpx.Response:
     """
     import httpx  # noqa: PLC0415  a third of what checking a study file would import, and it asks nobody
 
-    return httpx.get(url, timeout=timeout_s, trust_env=False, verify=_certificates())
+    return httpx.get(url, headers=headers, timeout=timeout_s, trust_env=False, verify=_certificates())
 
 
 def post(url: str, document: Mapping[str, Json], timeout_s: float) -> httpx.Response:

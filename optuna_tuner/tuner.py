@@ -14,13 +14,14 @@ from optuna_tuner.home import artifacts_folder
 from optuna_tuner.results.confirmable import demand_gain
 from optuna_tuner.results.trials import TrialView
 from optuna_tuner.results.views import AT_REST, StudyState, StudyView, left_s
-from optuna_tuner.spec.files import load_study
+from optuna_tuner.spec.files import check_study, load_study
 from optuna_tuner.spec.mending import mend_file
 from optuna_tuner.spec.study import StudySpec
 from optuna_tuner.store import schema
 from optuna_tuner.store.database import Database
 from optuna_tuner.store.records import Desired, StudyRecord
 from optuna_tuner.store.store import Store
+from optuna_tuner.tuning.bench import Running, Wanted, of_running, of_study
 from optuna_tuner.tuning.budget import wall_time
 from optuna_tuner.tuning.fleet import Fleet
 from optuna_tuner.tuning.history import ensure_optuna_study
@@ -34,6 +35,7 @@ from optuna_tuner.tuning.setting import assemble
 from optuna_tuner.tuning.slots import holding_for, slots_for
 from optuna_tuner.tuning.study import ask_for_confirmation, create_or_resume
 from optuna_tuner.tuning.warm_start import found, warmed
+from optuna_tuner.values import Load
 
 if TYPE_CHECKING:
     from optuna_tuner.results.dashboard.shelf import Shelf
@@ -65,10 +67,28 @@ class Tuner(Archive):
             spec, parts, model_paths(spec.model), slots_for(parts.deployer, workers), self._estimate_s(spec), older
         )
 
+    def loads(self, spec: StudySpec) -> tuple[Load, ...]:
+        """What each trial measures, in order; none where the load is searched."""
+        return assemble(spec, self._kinds).benchmark.loads()
+
     def _estimate_s(self, spec: StudySpec) -> float | None:
         return next((left_s(view, spec) for view in self.studies() if view.name == spec.name), None)
 
     # Work
+
+    def benchmark_of(self, source: Path | Running, wanted: Wanted) -> StudySpec:
+        """The study that measures one configuration of a study file, or a server that runs already; see `run`.
+
+        Raises SpecError.
+        """
+        if isinstance(source, Running):
+            spec = of_running(source, wanted)
+        else:
+            study = self.validate(source)
+            engine = assemble(study, self._kinds).engine
+            spec = of_study(study, wanted, engine.canonical)
+        check_study(spec, self._kinds)
+        return spec
 
     def create(self, spec: StudySpec) -> StudyView:
         """Make a study, or resume the one of this name, without starting a worker. Raises ConflictError."""

@@ -213,10 +213,11 @@ class State:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Endpoint:
-    """A server that can be asked: base URL without a path, and the model's name in requests."""
+    """A server that can be asked: base URL, the model's name in requests, and the variable that holds its key."""
 
     url: str
     model: str
+    key_variable: str = ""
 
 
 class LoadKind(StrEnum):

@@ -66,6 +66,12 @@ class GenaiBenchOptions(BaseModel):
         description="Requests in flight at any time; one level each, or a search for the most."
     )
     requests: int = Field(default=100, ge=1, description="Requests of each level, at least: it looks once a second.")
+    repeat: int = Field(
+        default=1,
+        ge=1,
+        le=100,
+        description="Rounds: so often all levels are measured, one round after the other; figures are their means.",
+    )
     max_time_s: float = Field(
         default=600,
         gt=0,
@@ -91,6 +97,10 @@ class GenaiBenchOptions(BaseModel):
         """The levels; none where the load is searched."""
         return () if isinstance(self.concurrency, load_search.ConcurrencySearch) else self.concurrency
 
+    def round(self) -> tuple[Load, ...]:
+        """Each level once; none where the load is searched."""
+        return tuple(Load(value=value, scenario=text) for text in self.scenario for value in self.users)
+
     def searched(self) -> LoadRange | None:
         """Where the load is searched."""
         search = self.concurrency
@@ -99,7 +109,7 @@ class GenaiBenchOptions(BaseModel):
     def at(self, load: Load) -> GenaiBenchOptions:
         """The same at one load that was found, with so many requests that it is really there."""
         requests = load_search.requests_of(load, self.requests)
-        return self.model_copy(update={"concurrency": (int(load.value),), "requests": requests})
+        return self.model_copy(update={"concurrency": (int(load.value),), "requests": requests, "repeat": 1})
 
     def probing(self) -> HttpOptions:
         """What the built-in client needs to look for the load with the same traffic."""
@@ -133,9 +143,8 @@ class GenaiBench(Benchmark):
         return DECLARED | ({sought.metric} if sought else set())
 
     def loads(self) -> tuple[Load, ...]:
-        """Scenario by scenario, as genai-bench runs them; none where the load is searched."""
-        options = self._options
-        return tuple(Load(value=value, scenario=text) for text in options.scenario for value in options.users)
+        """Scenario by scenario, as genai-bench runs them, round after round; none where the load is searched."""
+        return self._options.repeat * self._options.round()
 
     def searched(self) -> LoadRange | None:
         """As the options say."""
@@ -150,14 +159,20 @@ class GenaiBench(Benchmark):
         probes.warm_up(target, self._options.scenario[0], self._options.warm_up_requests, deadline)
 
     def run(self, target: Target, deadline: Deadline) -> Iterator[Measurement]:
-        """Yield each level as soon as its report is complete; end genai-bench after the last, before it draws plots."""
+        """Yield each level as soon as its report is complete; end genai-bench after the last, before it draws plots.
+
+        Each round is a process of its own, with other prompts.
+        """
+        if target.endpoint.key_variable:
+            raise EnvironmentFaultError("genai-bench takes a key only as an argument, where all can see it: use http")
         program = genai_bench_env.find(self._options.executable)
         if program is None:
             raise EnvironmentFaultError(self.missing() or "")
-        run = _Run(self._options, target, fresh_folder(target.folder / "benchmark", NAME))
-        with started([str(program), *run.arguments()], _environment(), run.folder) as client:
-            for number, load in enumerate(self.loads()):
-                yield run.measure(load, number, client, deadline)
+        for _ in range(self._options.repeat):
+            run = _Run(self._options, target, fresh_folder(target.folder / "benchmark", NAME))
+            with started([str(program), *run.arguments()], _environment(), run.folder) as client:
+                for number, load in enumerate(self._options.round()):
+                    yield run.measure(load, number, client, deadline)
 
     def probe(self, target: Target, loads: Iterable[Load], deadline: Deadline) -> Iterator[Measurement]:
         """By the built-in client, which starts at once; the figures are genai-bench's, at the load that is found."""
@@ -177,7 +192,7 @@ class _Run:
         self._options = options
         self._target = target
         self._prompts = folder / "prompts.json"
-        prompts.write_lines(self._prompts, f"{target.seed} {NAME}")
+        prompts.write_lines(self._prompts, f"{target.seed} {folder.name}")
         self._started_at = self._prompts.stat().st_mtime
         self._began = now()
 

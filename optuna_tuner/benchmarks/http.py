@@ -45,6 +45,12 @@ class HttpOptions(BaseModel):
     )
     arrival: Literal["poisson", "constant"] = Field(default="poisson", description="How open-loop requests arrive.")
     requests: int = Field(default=100, ge=1, description="Requests of each level.")
+    repeat: int = Field(
+        default=1,
+        ge=1,
+        le=100,
+        description="Rounds: so often all levels are measured, one round after the other; figures are their means.",
+    )
     max_time_s: float = Field(default=600, gt=0, description="No request of a level starts later; those under way end.")
     request_timeout_s: float = Field(default=300, gt=0, description="A request that takes longer has failed.")
     warm_up_requests: int = Field(default=4, ge=0, description="Requests before the first level; not measured.")
@@ -64,12 +70,13 @@ class HttpOptions(BaseModel):
         return self
 
     def loads(self) -> tuple[Load, ...]:
-        """One level for each scenario and value; none where the load is searched."""
+        """One level for each scenario and value, round after round; none where the load is searched."""
         users, rates = self.concurrency, self.request_rate
         if isinstance(users, load_search.ConcurrencySearch) or isinstance(rates, load_search.RateSearch):
             return ()
         kind = LoadKind.CONCURRENCY if users else self._open_loop
-        return tuple(Load(kind=kind, value=value, scenario=text) for text in self.scenario for value in users or rates)
+        once = tuple(Load(kind=kind, value=value, scenario=text) for text in self.scenario for value in users or rates)
+        return self.repeat * once
 
     def searched(self) -> LoadRange | None:
         """Where the load is searched."""

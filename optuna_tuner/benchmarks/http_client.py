@@ -20,6 +20,7 @@ from optuna_tuner.benchmarks.http_stream import CHAT, Sample, ask, body
 from optuna_tuner.benchmarks.prompts import Prompt
 from optuna_tuner.clock import Deadline, now
 from optuna_tuner.errors import DegradedError
+from optuna_tuner.http import authorization
 from optuna_tuner.values import Endpoint, Json, Load, LoadKind
 
 STOP_LOOK_S = 0.1
@@ -73,7 +74,8 @@ class _Level:
     async def run(self, deadline: Deadline) -> list[Sample]:
         limit = aiohttp.ClientTimeout(total=self._plan.request_timeout_s)
         connector = aiohttp.TCPConnector(limit=0, force_close=not self._plan.reuse_connections)
-        async with aiohttp.ClientSession(connector=connector, timeout=limit) as session:
+        key = authorization(self._endpoint)
+        async with aiohttp.ClientSession(connector=connector, timeout=limit, headers=key) as session:
             self._began = now()
             work = asyncio.create_task(self._loop()(session))
             try:

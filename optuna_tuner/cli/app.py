@@ -29,6 +29,7 @@ SECTIONS: Mapping[str, Mapping[str, str]] = MappingProxyType(
         },
         "Run": {
             "run": "running",
+            "bench": "bench",
             "confirm": "running",
             "worker": "running",
             "resume": "running",

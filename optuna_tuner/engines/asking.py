@@ -8,10 +8,11 @@ from collections.abc import Iterable, Mapping
 
 from pydantic import JsonValue
 
-from optuna_tuner.http import get
+from optuna_tuner.http import authorization, get
 from optuna_tuner.values import Endpoint, Scalar
 
 TIMEOUT_S = 5.0
+MODELS = "/v1/models"
 
 
 def answer(endpoint: Endpoint, path: str) -> JsonValue:
@@ -36,7 +37,7 @@ def _text(endpoint: Endpoint, path: str) -> str | None:
     import httpx  # noqa: PLC0415  as in optuna_tuner.http
 
     try:
-        response = get(f"{endpoint.url}{path}", TIMEOUT_S)
+        response = get(f"{endpoint.url}{path}", TIMEOUT_S, authorization(endpoint))
         response.raise_for_status()
     except (httpx.HTTPError, httpx.InvalidURL, ValueError):
         return None
@@ -45,7 +46,7 @@ def _text(endpoint: Endpoint, path: str) -> str | None:
 
 def served_model(endpoint: Endpoint) -> str | None:
     """The name of the first model that an OpenAI-compatible server lists; None while it does not answer."""
-    found = answer(endpoint, "/v1/models")
+    found = answer(endpoint, MODELS)
     models = found.get("data") if isinstance(found, dict) else None
     first = models[0] if isinstance(models, list) and models else None
     name = first.get("id") if isinstance(first, dict) else None

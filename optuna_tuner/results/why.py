@@ -78,7 +78,7 @@ class Why:
 def read_why(store: Store, view: StudyView, objection: Objection, default: Mapping[str, Scalar]) -> Why:
     """What is believed now, by what Optuna's history says; `default` is what the engine has of itself."""
     best, left = view.best.trial, view.budget - view.spent or AHEAD
-    if best is None:
+    if best is None or view.spec.is_benchmark:
         return Why(number=None, worths=None, trials=left, outlook=None)
     number = None if best.kind is AttemptKind.BASELINE else best.number
     problem, margin = Problem.of(view.spec, default), settings(view.spec).min_gain

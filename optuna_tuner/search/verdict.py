@@ -37,13 +37,15 @@ def score(goals: Goals, measurements: Sequence[Measurement], sought: LoadRange |
 
     Where the most load was `sought`, that is the load that was found, or the one that breaks the constraints least.
     Else, with `level: best`, it is the load level which is best in the first objective among those that keep every
-    constraint, or the one that breaks them least; with `level: mean` each metric is averaged over all levels.
+    constraint, or the one that breaks them least; with `level: mean` each metric is averaged over all levels. A load
+    that was measured several times has its mean figures, so that none is best by the luck of one round.
     """
     if sought is not None:
         return _score_of_search(goals, measurements, sought)
     if goals.level == "mean":
         return _score_of(goals, "", _mean([measurement.metrics for measurement in measurements]))
-    scores = [_score_of(goals, str(measurement.load), measurement.metrics) for measurement in measurements]
+    loads = dict.fromkeys(measurement.load for measurement in measurements)
+    scores = [_score_of(goals, str(load), _mean([m.metrics for m in measurements if m.load == load])) for load in loads]
     sign = -1.0 if goals.objectives[0].direction == "maximize" else 1.0
     return min(scores, key=lambda each: (each.excess, sign * each.values[0]))
 

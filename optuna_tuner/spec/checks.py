@@ -40,6 +40,7 @@ def check(draft: Draft, plugins: Plugins) -> Iterator[Fault]:
         )
     if plugins.deployer is not None and isinstance(draft.tree.value, dict):
         yield from (draft.tree.fault(path, message) for path, message in plugins.deployer.misfits(draft.tree.value))
+    yield from _check_start(draft, plugins)
     if plugins.benchmark is not None:
         yield from _check_metrics(draft, plugins.benchmark, draft.parts["benchmark"].kind)
     yield from _check_goals(draft)
@@ -50,6 +51,16 @@ def check(draft: Draft, plugins: Plugins) -> Iterator[Fault]:
     if plugins.benchmark is not None and plugins.benchmark.searched() is not None:
         yield from check_load_search(draft)
     yield from check_effects(draft)
+
+
+def _check_start(draft: Draft, plugins: Plugins) -> Iterator[Fault]:
+    """Whether what is to be started can be, and nothing else is."""
+    if plugins.engine is None or plugins.deployer is None:
+        return
+    if plugins.engine.runs_already and not plugins.deployer.runs_already:
+        yield draft.tree.fault(("engine", "kind"), "is not started: it needs deployer: {kind: running, url: ...}")
+    if plugins.deployer.runs_already and not plugins.engine.runs_already:
+        yield draft.tree.fault(("engine", "kind"), "must be openai: with this deployer nothing is started")
 
 
 def _check_metrics(draft: Draft, benchmark: Benchmark, kind: str) -> Iterator[Fault]:

@@ -17,6 +17,11 @@ from optuna_tuner.spec.quality import NEEDS_BASELINE, Quality
 from optuna_tuner.spec.space import LARGEST, STRICT, Parameter, flag_name, params_of, written_in
 from optuna_tuner.values import Params, Scalar
 
+EMPTY_SPACE = (
+    "is empty: name a flag to search; or, to measure the default alone, set budget.trials to 1 and leave out confirm, "
+    "baseline_every, warm_start and first"
+)
+
 
 class Part(BaseModel):
     """An engine, a deployer or a benchmark: its kind, and the options that this kind's plugin declares."""
@@ -166,7 +171,7 @@ class StudySpec(BaseModel):
     engine: Part
     deployer: Part = Field(default_factory=lambda: Part(kind="local"))
     benchmark: Part
-    space: Mapping[str, Parameter] = Field(min_length=1)
+    space: Mapping[str, Parameter]
     first: tuple[Mapping[str, Scalar], ...] = Field(
         default=(),
         strict=False,
@@ -214,6 +219,8 @@ class StudySpec(BaseModel):
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
+        if not self.space and not self._only_the_default:
+            refuse([Misfit(("space",), EMPTY_SPACE)])
         if not self.baseline:
             asked = [NEEDS_BASELINE] * (self.quality is not None)
             asked += [f"confirm {CONFIRM_NEEDS_BASELINE}"] * (self.confirm is not None)
@@ -223,6 +230,17 @@ class StudySpec(BaseModel):
             place = self.warm_start.studies.index(self.name)
             refuse([Misfit(("warm_start", "studies", place), "is this study itself; name an older one")])
         return self
+
+    @property
+    def _only_the_default(self) -> bool:
+        """Whether nothing else than the default is to be measured, and that once."""
+        again = self.confirm is not None or self.baseline_every > 0 or self.warm_start is not None
+        return self.baseline and self.budget.trials == 1 and not (again or self.first)
+
+    @property
+    def is_benchmark(self) -> bool:
+        """Whether it measures one configuration, without a search."""
+        return not self.space
 
     @property
     def notice(self) -> str:

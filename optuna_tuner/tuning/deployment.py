@@ -22,7 +22,7 @@ from optuna_tuner.errors import (
     TrialError,
     TunerError,
 )
-from optuna_tuner.http import get
+from optuna_tuner.http import authorization, get
 from optuna_tuner.tuning import gpus
 from optuna_tuner.tuning.journal import Journal
 from optuna_tuner.tuning.probe import Probe
@@ -181,7 +181,7 @@ def _wait_until_ready(setting: Setting, handle: Handle, launch: Launch, deadline
 
 def _answers(setting: Setting, endpoint: Endpoint, launch: Launch) -> bool:
     try:
-        if not get(endpoint.url + launch.ready_path, PROBE_TIMEOUT_S).is_success:
+        if not get(endpoint.url + launch.ready_path, PROBE_TIMEOUT_S, authorization(endpoint)).is_success:
             return False
     except httpx.HTTPError:
         return False

@@ -10,13 +10,15 @@ import httpx
 import psutil
 
 from optuna_tuner.clock import now
-from optuna_tuner.errors import EnvironmentFaultError
+from optuna_tuner.errors import EnvironmentFaultError, TrialError
+from optuna_tuner.http import authorization
 from optuna_tuner.tuning import nvml
 from optuna_tuner.tuning.deployment import Server
 from optuna_tuner.values import Metrics
 
 ASK_S = 2.0
 TRIES = 3  # a server that gave no page so often has none
+SHORTEST_S = 0.05  # between two looks at CPU time, which is counted in hundredths of a second
 FAMILY_EVERY_S = 5.0  # to find all processes of a family costs a look at every process of the machine
 GUARD = "optuna_tuner.benchmarks.client_guard"
 GIB = 1 << 30
@@ -37,7 +39,9 @@ class Page:
 
     def __init__(self, server: Server) -> None:
         self._engine, self._url = server.setting.parts.engine, f"{server.endpoint.url}/metrics"
-        self._client = httpx.Client(timeout=ASK_S, trust_env=False, follow_redirects=True)
+        self._client = httpx.Client(
+            headers=authorization(server.endpoint), timeout=ASK_S, trust_env=False, follow_redirects=True
+        )
         self._failed, self._told = 0, False
 
     def look(self) -> Metrics:
@@ -78,6 +82,8 @@ class Processes:
     def look(self) -> Metrics:
         """Since the last look; the first one only begins."""
         at = now()
+        if at - self._at < SHORTEST_S:
+            return {}
         if at - self._family_at >= FAMILY_EVERY_S:
             self._family, self._clients, self._family_at = tuple(_family(self._pid)), tuple(_clients()), at
         used_s = {each: seconds for each in {*self._family, *self._clients} if (seconds := _used_s(each)) is not None}
@@ -127,9 +133,16 @@ class Gpus:
 
 def sights(server: Server) -> tuple[Sight, ...]:
     """All that can be looked at of a server that is to be measured."""
-    processes = Processes(server.setting.parts.deployer.process(server.handle))
+    processes = Processes(_main_process(server))
     processes.look()  # finds them, for the GPUs
     return (Page(server), processes, Gpus(server, processes))
+
+
+def _main_process(server: Server) -> int | None:
+    try:
+        return server.setting.parts.deployer.process(server.handle)
+    except TrialError:
+        return None
 
 
 def _family(pid: int | None) -> Iterator[psutil.Process]:

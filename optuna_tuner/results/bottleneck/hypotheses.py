@@ -175,14 +175,10 @@ def _queue(seen: Sighting) -> list[str]:
 
 def _full_cores(seen: Sighting) -> tuple[str, ...]:
     """What says that all cores are used; empty where they are not, or where the server has GPUs."""
-    used, host = seen.seen("server_cpu_cores.mean"), seen.seen("host_cpu_use.mean") or 0.0
-    if seen.on_gpu or used is None:
+    used = seen.seen("server_cpu_cores.mean")
+    if seen.on_gpu or used is None or seen.cores is None or used < FULL * seen.cores:
         return ()
-    if seen.cores is not None and used >= FULL * seen.cores:
-        return (f"its processes used {number(used)} of {seen.cores} core{'s' * (seen.cores > 1)}",)
-    if host >= FULL:
-        return (f"the machine's cores were busy {_share(host)} of the time, {number(used)} of them with the server",)
-    return ()
+    return (f"its processes used {number(used)} of {seen.cores} core{'s' * (seen.cores > 1)}",)
 
 
 def _full_gpu(seen: Sighting) -> tuple[str, ...]:

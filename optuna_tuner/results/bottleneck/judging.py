@@ -9,7 +9,7 @@ from typing import cast
 
 from optuna_tuner.own_data import read_yaml
 from optuna_tuner.results.bottleneck import Bottleneck, Limit
-from optuna_tuner.results.bottleneck.hypotheses import ORDER
+from optuna_tuner.results.bottleneck.hypotheses import FULL, ORDER
 from optuna_tuner.results.bottleneck.sighting import FEWEST_LOOKS, Sighting, sighting
 from optuna_tuner.results.trials import TrialView
 from optuna_tuner.spec.study import StudySpec
@@ -64,6 +64,8 @@ def _missing(seen: Sighting) -> Iterator[str]:
         yield f"Its queue and KV cache: it gave no figures at /metrics{HINTS.get(seen.engine, '')}."
     elif seen.seen("server_kv_cache_use.max") is None:
         yield "The use of its KV cache: it does not tell."
+    if (seen.seen("host_cpu_use.mean") or 0.0) >= FULL and seen.cores is None:
+        yield "A quiet machine: the worker's had no CPU time left, which may be other programs' work."
     if seen.seen("server_cpu_cores.mean") is None:
         yield "Its processes: they are on another machine, or in a container."
     if not seen.on_gpu:

@@ -136,8 +136,11 @@ class Summary(BaseModel):
     model_config = FROZEN
 
     decision: Literal[
-        "deploy", "not confirmed", "not decided", "keep the default", "nothing to deploy", "rehearsal"
-    ] = Field(description="What to do; rehearsal: the servers were simulated, and nothing is to be deployed.")
+        "deploy", "not confirmed", "not decided", "keep the default", "nothing to deploy", "rehearsal", "measured"
+    ] = Field(
+        description="What to do; rehearsal: the servers were simulated, and nothing is to be deployed; measured: a "
+        "benchmark of one configuration."
+    )
     text: str = Field(description="Why, in one or two sentences.")
     trial: int | None = Field(description="The recommended trial; null where there is none.")
     level: str = Field(description="The load at which it was scored; empty for a mean over all.")

@@ -20,6 +20,7 @@ ADVICE = {
     "not decided": "the pairs do not tell; measure more of them",
     "keep the default": "nothing better that counts was found",
     "nothing to deploy": "no configuration kept every promise",
+    "measured": "one configuration, without a search",
     "rehearsal": "a model of a server answered; nothing here is to be deployed",
 }
 

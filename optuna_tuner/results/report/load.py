@@ -20,7 +20,19 @@ TAILS = ("ttft_ms.p99", "tpot_ms.p99", "e2e_latency_ms.p99")
 
 def curve_of(trial: TrialView, goals: Goals, *, is_best: bool) -> Curve | None:
     """What one trial gave against the load, in the scenario in which it was scored; None where it was not measured."""
-    levels = _one_scenario(trial)
+    return _curve(trial, _one_scenario(trial), goals, is_best=is_best)
+
+
+def curves_of(trial: TrialView, goals: Goals, *, is_best: bool) -> tuple[Curve, ...]:
+    """The same for each scenario, in the order in which they were measured."""
+    levels = reported(trial.measurements)
+    axes = dict.fromkeys((each.load.kind, each.load.scenario) for each in levels)
+    apart = ([each for each in levels if (each.load.kind, each.load.scenario) == axis] for axis in axes)
+    made = (_curve(trial, each, goals, is_best=is_best) for each in apart)
+    return tuple(curve for curve in made if curve)
+
+
+def _curve(trial: TrialView, levels: Sequence[Measurement], goals: Goals, *, is_best: bool) -> Curve | None:
     if trial.number is None or not levels:
         return None
     steps = steps_of(probes_of(goals, levels)) if slo_of(goals) else ()

@@ -20,7 +20,7 @@ from optuna_tuner.results.report.bottleneck import bottleneck_found
 from optuna_tuner.results.report.document import Curve, ImportanceRow, Report, TrialRow
 from optuna_tuner.results.report.efficiency import Launches, Price, pareto
 from optuna_tuner.results.report.failures import failure_map
-from optuna_tuner.results.report.load import curve_of
+from optuna_tuner.results.report.load import curve_of, curves_of
 from optuna_tuner.results.report.method import design, method, space
 from optuna_tuner.results.report.noise import pair_rows, runs_of_default
 from optuna_tuner.results.report.plots import Findings
@@ -99,6 +99,8 @@ def told_of(store: Store, study: StudyView) -> Sequence[FrozenTrial]:
 
 def _curves(study: StudyView) -> tuple[Curve, ...]:
     best, base, goals = study.best.trial, study.baseline, study.spec.goals
+    if study.spec.is_benchmark:
+        return curves_of(base, goals, is_best=base.feasible) if base else ()
     found = [curve_of(best, goals, is_best=True)] if best else []
     if base and (best is None or base.attempt_id != best.attempt_id):
         found.append(curve_of(base, goals, is_best=False))
@@ -138,7 +140,9 @@ def _warnings(study: StudyView) -> Iterator[str]:
         yield f"The study is {study.state.value}: {ended}. All of this may change."
     if study.ended_because:
         yield f"It was ended: {study.ended_because}"
-    if study.best.trial is None:
+    if study.best.trial is None and study.spec.is_benchmark:
+        yield "No load keeps the promise."
+    elif study.best.trial is None:
         yield "No trial is feasible: nothing here may be deployed as it is."
     elif study.is_unconfirmed:
         yield "Not confirmed: the gain is that of one run each, and the best of many runs is mostly lucky."
@@ -150,14 +154,7 @@ def _warnings(study: StudyView) -> Iterator[str]:
 def _missing(material: Material, launches: Launches, found: Findings) -> Iterator[str]:
     """What the report cannot say, why, and what would change that."""
     study, best = material.study, material.study.best.trial
-    if study.baseline is None:
-        yield "The gain: the default was not measured (baseline: false)."
-    elif not study.comparison.gains:
-        yield f"The gain. {study.comparison.text}"
-    if study.is_unconfirmed:
-        yield f"A verdict: optuna-tuner confirm {quote(study.name)} measures best and default again, back to back."
-    if best and best.kind is not AttemptKind.BASELINE and not study.machine_drift:
-        yield "Noise and drift: the default was measured once; baseline_every or confirm measures it again."
+    yield from () if study.spec.is_benchmark else _missing_of_search(study, found)
     if best and not any(len(curve.rows) > 1 for curve in found.curves):
         yield "The limit of the load, and its knee: one load was measured; name several, or let it be searched."
     if best and not launches.gpus(best):
@@ -166,6 +163,18 @@ def _missing(material: Material, launches: Launches, found: Findings) -> Iterato
         yield "The cost of a million tokens: give the price of a GPU with --gpu-price."
     if study.trials and not found.pareto:
         yield "The Pareto front of tokens/s/user against throughput: it needs output_throughput_tok_s and tpot_ms.mean."
+
+
+def _missing_of_search(study: StudyView, found: Findings) -> Iterator[str]:
+    best = study.best.trial
+    if study.baseline is None:
+        yield "The gain: the default was not measured (baseline: false)."
+    elif not study.comparison.gains:
+        yield f"The gain. {study.comparison.text}"
+    if study.is_unconfirmed:
+        yield f"A verdict: optuna-tuner confirm {quote(study.name)} measures best and default again, back to back."
+    if best and best.kind is not AttemptKind.BASELINE and not study.machine_drift:
+        yield "Noise and drift: the default was measured once; baseline_every or confirm measures it again."
     if not found.importance:
         yield f"Importance of the flags: it needs {FEWEST_TRIALS} trials that ran to their end with different results."
 

@@ -18,7 +18,9 @@ from optuna_tuner.results.why import Why
 from optuna_tuner.search.gain import Decision
 from optuna_tuner.store.records import AttemptKind
 
-DecisionWord = Literal["deploy", "not confirmed", "not decided", "keep the default", "nothing to deploy", "rehearsal"]
+DecisionWord = Literal[
+    "deploy", "not confirmed", "not decided", "keep the default", "nothing to deploy", "rehearsal", "measured"
+]
 BY_VERDICT: dict[Decision, DecisionWord] = {
     Decision.WIN: "deploy",
     Decision.TIE: "keep the default",
@@ -32,7 +34,7 @@ def summary(study: StudyView, launches: Launches, price: Price | None, why: Why 
     best, confirmation = study.best.trial, study.confirmation
     return Summary(
         decision=_decision(study),
-        text=study.comparison.text if study.comparison.gains else f"{study.best.text} {study.comparison.text}",
+        text=_text(study),
         trial=best.number if best else None,
         level=best.level if best else "",
         flags=_flags(study, best) if best else (),
@@ -48,10 +50,18 @@ def summary(study: StudyView, launches: Launches, price: Price | None, why: Why 
     )
 
 
+def _text(study: StudyView) -> str:
+    if study.spec.is_benchmark:
+        return study.best.text
+    return study.comparison.text if study.comparison.gains else f"{study.best.text} {study.comparison.text}"
+
+
 def _decision(study: StudyView) -> DecisionWord:
     best, confirmation = study.best.trial, study.confirmation
     if study.spec.notice:
         return "rehearsal"
+    if study.spec.is_benchmark:
+        return "measured"
     if best is None:
         return "nothing to deploy"
     if best.kind is AttemptKind.BASELINE:

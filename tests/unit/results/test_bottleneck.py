@@ -116,6 +116,18 @@ def test_a_server_on_all_its_cores_is_limited_by_them() -> None:
     assert judged(seen(values={"server_cpu_cores.mean": 1.0}, cores=2)).limit is Limit.UNKNOWN
 
 
+def test_a_machine_that_is_busy_with_other_work_is_no_limit_of_the_server() -> None:
+    found = judged(seen(values={"server_cpu_cores.mean": 0.04, "host_cpu_use.mean": 1.0}))
+    assert found.limit is Limit.UNKNOWN
+    assert any("other programs" in each for each in found.missing)
+
+
+def test_moves_are_whole_sentences() -> None:
+    book = moves_book()
+    moves = [move for limit, by in book.items() if limit != "slots" for each in by.values() for move in each]
+    assert [move for move in moves if not (move[0].isupper() and move.endswith("."))] == []
+
+
 def test_gpus_that_wait_for_a_busy_process_are_limited_by_it() -> None:
     values = {"gpu_busy.mean": 0.4, "server_busiest_process_cores.mean": 0.99}
     assert judged(seen(values=values)).limit is Limit.CPU
