@@ -49,7 +49,8 @@ def evidence_of(study: Study, space: Mapping[str, Parameter], default: Configura
     signs = [1.0 if direction is StudyDirection.MAXIMIZE else -1.0 for direction in study.directions]
     ended = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED))
     found = ((trial, whole(trial, space, default)) for trial in ended)
-    return [_evidence(trial, where, signs) for trial, where in found if where is not None]
+    names = study.metric_names or ()
+    return [_evidence(trial, where, signs, names) for trial, where in found if where is not None]
 
 
 def pending(study: Study, space: Mapping[str, Parameter], number: int) -> Sequence[Configuration]:
@@ -71,17 +72,20 @@ def whole(trial: FrozenTrial, space: Mapping[str, Parameter], default: Configura
     return chosen
 
 
-def _evidence(trial: FrozenTrial, where: Configuration, signs: Sequence[float]) -> Evidence:
-    values = _values(trial)
+def _evidence(trial: FrozenTrial, where: Configuration, signs: Sequence[float], names: Sequence[str]) -> Evidence:
+    values = _values(trial, names)
     if values is None or trial.constraints.get(SERVER_RUNS, 0.0) > 0:
         return Evidence(configuration=where, ran=False, values=None, excesses={})
     better = tuple(sign * value for sign, value in zip(signs, values, strict=True))
     return Evidence(configuration=where, ran=True, values=better, excesses=dict(trial.constraints))
 
 
-def _values(trial: FrozenTrial) -> Sequence[float] | None:
-    """The objectives; of a trial that a pruner gave up, the last that it was told."""
+def _values(trial: FrozenTrial, names: Sequence[str]) -> Sequence[float] | None:
+    """The objectives; of a trial that a pruner gave up, the last that was told of them."""
     if trial.state is TrialState.COMPLETE:
         return list(trial.values)
     last = max(trial.intermediate_values, default=None)
-    return None if last is None else [trial.intermediate_values[last]]
+    if last is not None:
+        return [trial.intermediate_values[last]]
+    told = [trial.user_attrs[name] for name in names if name in trial.user_attrs]  # Optuna takes one objective only
+    return told if told and len(told) == len(names) else None

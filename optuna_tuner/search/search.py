@@ -117,9 +117,12 @@ class Search:
                 params = suggest(self._space, trial)
             return Suggestion(trial.number, {**params.flags, **params.env})
 
-    def tell(self, number: int, result: Mapping[str, float] | Sequence[Measurement] | Cause) -> None:
+    def tell(
+        self, number: int, result: Mapping[str, float] | Sequence[Measurement] | Cause, *, given_up: bool = False
+    ) -> None:
         """Say what came of a suggestion: its metrics, its measurements load by load, or why there are none.
 
+        With `given_up` it was not evaluated to its end, since others are better: it is learnt from, and never the best.
         A cause that is the configuration's fault teaches the sampler; after any other one the configuration counts as
         not tried. Raises ConflictError where it was told before, NotFoundError for a number that was never suggested,
         and ValueError where a metric of the goals is missing, or is no finite number.
@@ -131,7 +134,15 @@ class Search:
                 return
             scored = score(self._goals, _measurements(result, self._wanted()))
             self._keep(trial, scored.constraints)
-            self._study.tell(trial, list(scored.values))
+            if given_up:
+                self._give_up(trial, scored.values)
+            else:
+                self._study.tell(trial, list(scored.values))
+
+    def _give_up(self, trial: Trial, values: Sequence[float]) -> None:
+        for objective, value in zip(self._goals.objectives, values, strict=True):
+            trial.set_user_attr(objective.metric, value)
+        self._study.tell(trial, state=TrialState.PRUNED)
 
     def outlook(self, trials: int) -> float | None:
         """The gain over the best so far that so many more trials could bring, as a share; None while it is unknown."""
@@ -182,12 +193,14 @@ def _study(storage: str | None, name: str, goals: Goals) -> optuna.Study:
     kept = None if storage is None else RDBStorage(storage.replace("{", "{{").replace("}", "}}"))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        return optuna.create_study(
+        study = optuna.create_study(
             storage=kept,
             study_name=name,
             directions=[objective.direction for objective in goals.objectives],
             load_if_exists=True,
         )
+        study.set_metric_names([objective.metric for objective in goals.objectives])
+    return study
 
 
 def _against(rules: Iterable[str]) -> Objection:

@@ -11,7 +11,7 @@ from optuna_tuner.search.attained import has_figures, probes_of, reported
 from optuna_tuner.search.load import sustained
 from optuna_tuner.spec.goals import Goals
 from optuna_tuner.store.records import Outcome, Verdict
-from optuna_tuner.values import Blame, Cause, Measurement, Metrics
+from optuna_tuner.values import Blame, Cause, Load, Measurement, Metrics
 
 SERVER_RUNS = "server runs"  # the constraint that a failing configuration violates
 VIOLATED = 1.0
@@ -44,10 +44,18 @@ def score(goals: Goals, measurements: Sequence[Measurement], sought: LoadRange |
         return _score_of_search(goals, measurements, sought)
     if goals.level == "mean":
         return _score_of(goals, "", _mean([measurement.metrics for measurement in measurements]))
-    loads = dict.fromkeys(measurement.load for measurement in measurements)
-    scores = [_score_of(goals, str(load), _mean([m.metrics for m in measurements if m.load == load])) for load in loads]
+    scores = scores_by_load(goals, measurements).values()
     sign = -1.0 if goals.objectives[0].direction == "maximize" else 1.0
     return min(scores, key=lambda each: (each.excess, sign * each.values[0]))
+
+
+def scores_by_load(goals: Goals, measurements: Sequence[Measurement]) -> Mapping[Load, Score]:
+    """What each load is worth by itself; all of its measurements count, and all must have figures."""
+    loads = dict.fromkeys(measurement.load for measurement in measurements)
+    return {
+        load: _score_of(goals, str(load), _mean([each.metrics for each in measurements if each.load == load]))
+        for load in loads
+    }
 
 
 def _score_of(goals: Goals, level: str, metrics: Metrics) -> Score:

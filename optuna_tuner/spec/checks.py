@@ -143,8 +143,8 @@ def _check_search(draft: Draft) -> Iterator[Fault]:
     """What the sampler and the pruner cannot do."""
     objectives = draft.tree.at(("goals", "objectives"))
     several = isinstance(objectives, list) and len(objectives) > 1
-    if draft.pruner.kind != "none" and several:
-        message = "a pruner needs a single objective; leave it out, or keep one objective"
+    if draft.pruner.kind not in {"none", "racing"} and several:
+        message = "this pruner needs a single objective; take racing, leave it out, or keep one objective"
         yield draft.tree.fault(("pruner", "kind"), message)
     if several and draft.tree.at(("budget", "plateau")) is not None:
         yield draft.tree.fault(("budget", "plateau"), NO_SHARE)

@@ -102,12 +102,14 @@ class Sampler(BaseModel):
 
 
 class Pruner(BaseModel):
-    """When a trial is given up between load levels. Only for one objective."""
+    """When a trial is given up between load levels."""
 
     model_config = STRICT
 
-    kind: Literal["none", "median", "percentile", "hyperband"] = Field(
-        default="none", description="Optuna's pruner; it looks after each load level."
+    kind: Literal["none", "racing", "median", "percentile", "hyperband"] = Field(
+        default="none",
+        description="racing: when two levels in a row break the same upper bound, or are far behind the best trials at "
+        "equal load. The others are Optuna's, for one objective; each looks after every load level.",
     )
 
 

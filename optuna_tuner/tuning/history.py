@@ -28,7 +28,7 @@ from optuna_tuner.store.codec import decode_choice
 from optuna_tuner.store.records import AttemptRecord, Choice, Outcome, StudyRecord, Verdict
 from optuna_tuner.store.store import Store
 from optuna_tuner.tuning.attributes import attributes_of
-from optuna_tuner.tuning.journal import Journal
+from optuna_tuner.tuning.pruning import give_up_of
 from optuna_tuner.tuning.trial import GiveUp
 from optuna_tuner.values import Params, Scalar
 
@@ -190,26 +190,8 @@ class History:
         return self._study.get_trials(deepcopy=False)
 
     def give_up(self, trial: Trial) -> GiveUp:
-        """What asks Optuna's pruner after each load level. Raises optuna.TrialPruned, or StoppedError.
-
-        A search for the most load tells what it has found so far, for the dashboard; it has no pruner.
-        """
-        goals = self._spec.goals
-
-        def look(journal: Journal) -> None:
-            step, value = len(journal.measurements), journal.so_far(goals)
-            unasked = self._spec.pruner.kind == "none" and not journal.sought
-            if unasked or value is None or len(goals.objectives) > 1 or journal.attempt.kind.again:
-                return
-            try:
-                self._store.weathered(lambda: trial.report(value, step))
-            except optuna.exceptions.UpdateFinishedTrialError as error:
-                raise StoppedError("the trial was ended in Optuna's history by somebody else") from error
-            journal.intermediate[step] = value
-            if self._store.weathered(trial.should_prune):
-                raise optuna.TrialPruned
-
-        return look
+        """What asks the study's pruner after each load level of a trial."""
+        return give_up_of(self._store, self._study_id, self._spec, trial)
 
     def outlook_where_level(self, trials: int, share: float) -> float | None:
         """The gain over the best that so many more trials could bring, where that is less than `share`; else None."""

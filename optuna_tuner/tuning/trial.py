@@ -23,7 +23,8 @@ from optuna_tuner.tuning.setting import Setting
 from optuna_tuner.tuning.watching import watching
 from optuna_tuner.values import Cause, Params, Phase, Scalar
 
-GiveUp = Callable[[Journal], None]  # raises optuna.TrialPruned when the trial is hopeless
+# Whether no more levels are worth measuring; raises optuna.TrialPruned when the trial is hopeless.
+GiveUp = Callable[[Journal], bool]
 
 
 def run_trial(setting: Setting, journal: Journal, servers: Servers, give_up_if_hopeless: GiveUp, stop: Event) -> None:
@@ -45,8 +46,9 @@ def run_trial(setting: Setting, journal: Journal, servers: Servers, give_up_if_h
             deadline = Deadline.after(setting.spec.limits.benchmark_s, server_ended)
             for measurement in levels(server, journal, servers, deadline):
                 journal.keep(watch.beside(measurement))
-                if journal.sought or len(journal.measurements) < len(setting.parts.benchmark.loads()):  # not the last
-                    give_up_if_hopeless(journal)
+                is_last = not journal.sought and len(journal.measurements) >= len(setting.parts.benchmark.loads())
+                if not is_last and give_up_if_hopeless(journal):
+                    break
 
 
 def outcome_of_trial(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from threading import Barrier
 
@@ -249,6 +250,36 @@ def test_a_database_that_is_away_for_a_moment_costs_no_trial_between_two_load_le
     blip = Blip(trial.storage, monkeypatch)
     history.give_up(trial)(journal)
     assert (blip.met, trials(store)[0].intermediate_values) == (2, {1: 7.0})
+
+
+def test_in_a_race_a_trial_ends_when_it_is_settled_is_given_up_when_it_is_beaten_and_the_default_runs_to_its_end(
+    store: Store, record: StudyRecord, me: WorkerRecord, claim: Callable[[], AttemptRecord], tmp_path: Path
+) -> None:
+    goals = SPEC.model_dump()["goals"] | {"constraints": [{"metric": "ttft_ms.p99", "at_most": 500.0}]}
+    spec = StudySpec.model_validate(SPEC.model_dump() | {"goals": goals, "pruner": {"kind": "racing"}})
+    history = History(store, record, spec)
+
+    def level(load: int, speed: float, ttft: float = 100.0) -> Measurement:
+        return Measurement(load=Load(value=load), metrics={"output_throughput_tok_s": speed, "ttft_ms.p99": ttft})
+
+    def raced(attempt: AttemptRecord, *levels: Measurement) -> tuple[bool, Journal]:
+        trial, _ = history.ask(attempt)
+        journal = Journal(store, attempt, tmp_path)
+        for each in levels:
+            journal.keep(each)
+        return history.give_up(trial)(journal), journal
+
+    default = claim()
+    assert not raced(default, level(1, 9, 600), level(2, 9, 600))[0]
+    kept = replace(GOOD, measurements=(level(1, 10), level(2, 20)))
+    assert store.attempts.end(default.id, me.id, kept, retry=False)
+    attempt = claim()
+    is_settled, journal = raced(attempt, level(1, 10), level(2, 20, 600), level(4, 30, 700))
+    assert is_settled
+    assert journal.remarks == ("no more load was measured after 3 levels: the last two broke the same promise",)
+    assert store.attempts.end(attempt.id, me.id, BAD, retry=False)
+    with pytest.raises(optuna.TrialPruned):
+        raced(claim(), level(1, 7), level(2, 15))
 
 
 def test_all_who_start_the_same_new_study_at_once_share_it(store: Store) -> None:

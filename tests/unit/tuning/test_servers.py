@@ -108,7 +108,7 @@ def lab(store: Store, study: StudyRecord, worker: WorkerRecord, tmp_path: Path) 
 def test_for_a_known_server_nothing_is_launched(lab: Lab) -> None:
     lab.end(lab.begin({"itl_ms": 6}), GOOD)
     journal = lab.begin({"itl_ms": 6, "slots": 0})
-    outcome = outcome_of_trial(lab.setting, journal, lab.servers, lambda _: None, Event())
+    outcome = outcome_of_trial(lab.setting, journal, lab.servers, lambda _: False, Event())
     assert (outcome.same_as, outcome.verdict, outcome.values) == (0, Verdict.COMPLETE, (7.0,))
     assert outcome.identity == {"ttft_ms": 9.0, "itl_ms": 6.0}
     assert lab.store.ledger.open_all() == ()
