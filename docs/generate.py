@@ -43,7 +43,7 @@ from optuna_tuner.results import bundle
 from optuna_tuner.results.bundle import run as bundle_run
 from optuna_tuner.results.bundle import summary as bundle_summary
 from optuna_tuner.results.report import document
-from optuna_tuner.spec import confirm, goals, quality, space, study
+from optuna_tuner.spec import confirm, goals, quality, recheck, space, study
 from optuna_tuner.spec.json_schema import study_schema
 from optuna_tuner.values import Blame, Cause
 
@@ -65,9 +65,9 @@ refused, and so is a file above 1 MB. `on`, `off`, `yes` and `no` are text; only
   and checks every file whose first line is `# yaml-language-server: $schema=study.schema.json`.
 
 When a study is resumed, `description`, `tags`, `deployer`, `sampler`, `pruner`, `budget`, `limits`, `baseline`,
-`baseline_every`, `confirm` and `first` may change. A change of `model`, `engine`, `benchmark`, `space`, `rules` (their
-conditions), `goals` or `quality` asks another question, whose answers cannot be compared with the old ones: that is a
-conflict, and the file needs a new `name`."""
+`baseline_every`, `confirm`, `gate`, `rerun` and `first` may change. A change of `model`, `engine`, `benchmark`,
+`space`, `rules` (their conditions), `goals` or `quality` asks another question, whose answers cannot be compared with
+the old ones: that is a conflict, and the file needs a new `name`."""
 
 SPACE = """\
 A mapping from flags to what is sampled. A flag may be written as the engine's own help writes it (`--max-num-seqs`,
@@ -120,12 +120,21 @@ A study without this section searches only, and its results say that the gain is
 [believe the result](../how-to/believe-the-result.md). Needs the baseline. `optuna-tuner plan` says how many runs that
 is."""
 
+GATE_TEXT = """\
+Needs `confirm`, whose `pairs` are the most that it takes, and one configuration in `first`. How it is judged:
+[gate an upgrade](../how-to/gate-an-upgrade.md)."""
+
+RERUN_TEXT = """\
+Without a configuration in `first` it is the engine's own default that is measured again. How it is judged:
+[run it again](../how-to/run-it-again.md)."""
+
 CLI = """\
 Data go to stdout, progress and notes to stderr, so that `optuna-tuner best my-study -o json | jq` works. Colours are
 for terminals only; `NO_COLOR` or `--no-color` turns them off. Every command has `--help` with an example.
 
-Exit codes: 0 done; 1 it ran, but nothing feasible was found or the run failed; 2 the command line, a file or a name is
-wrong; 4 the database or the machine lacks something; 130 interrupted.
+Exit codes: 0 done; 1 it ran, but nothing feasible was found, the run failed, or a gate or a rerun cannot tell; 2 the
+command line, a file or a name is wrong; 3 a gate's winner regressed, a rerun does not agree, or (of `worker`) the
+worker was taken for dead; 4 the database or the machine lacks something; 130 interrupted.
 
 Global options may stand before or behind a command:"""
 
@@ -458,6 +467,8 @@ def _study_file() -> Iterator[str]:
     yield from _section("goals.request_slo", goals.RequestSloSpec, "###")
     yield from (*_section("quality", quality.Quality), QUALITY_TEXT)
     yield from (*_section("confirm", confirm.Confirm), CONFIRM_TEXT)
+    yield from (*_section("gate", recheck.Gate), GATE_TEXT)
+    yield from (*_section("rerun", recheck.Rerun), RERUN_TEXT)
     for name, model in _ENDS.items():
         yield from _section(name, model)
 

@@ -34,6 +34,8 @@ from optuna_tuner.tuning.setting import assemble
 from optuna_tuner.values import Json
 
 if TYPE_CHECKING:
+    from optuna_tuner.results.bundle.environment import Change, Facts
+    from optuna_tuner.results.bundle.original import Original
     from optuna_tuner.results.bundle.run import Run
     from optuna_tuner.results.report.document import Report
     from optuna_tuner.results.report.efficiency import Price
@@ -128,6 +130,32 @@ class Archive:
         from optuna_tuner.results.tracking.trackers import tracker  # noqa: PLC0415  likewise
 
         return tracker(kind)(logbook(self.study(name), self.report(name)), project)
+
+    def original(self, source: str) -> Original:
+        """A trial that could be run again: of a bundle's folder, or `STUDY`, `STUDY/baseline`, `STUDY/7`.
+
+        Raises BundleError and NotFoundError.
+        """
+        from optuna_tuner.results.bundle.original import found  # noqa: PLC0415  it loads what reads requests
+
+        return found(self._store, source, self.study)
+
+    def surroundings(self, name: str) -> Facts:
+        """What surrounds a study's best trial, the confirmed one or that of a rerun: engine, machine, GPUs, versions.
+
+        Empty before it was measured. Raises NotFoundError.
+        """
+        from optuna_tuner.results.bundle.original import surroundings  # noqa: PLC0415  as above
+
+        return surroundings(self._store, self.study(name))
+
+    def changed(self, name: str) -> tuple[Change, ...]:
+        """What surrounds a gate or a rerun otherwise than the study that it measures again. Raises NotFoundError."""
+        from optuna_tuner.results.bundle.environment import changed  # noqa: PLC0415  as above
+
+        older = self.study(name).older
+        now = self.surroundings(name) if older and older.environment else {}
+        return changed(older.environment, now) if older and now else ()
 
     def compare(self, first: str, second: str, *, everything: bool = False) -> Difference:
         """What differs between two trials, each `STUDY`, `STUDY/baseline` or `STUDY/7`. Raises NotFoundError."""

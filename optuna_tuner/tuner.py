@@ -11,6 +11,7 @@ from optuna_tuner.clock import Deadline
 from optuna_tuner.doctor import Check, checks
 from optuna_tuner.errors import DeclaredDeadError, NotFoundError
 from optuna_tuner.home import artifacts_folder
+from optuna_tuner.rechecks import GateOrder, RerunOrder, gate_of, rerun_of
 from optuna_tuner.results.confirmable import demand_gain
 from optuna_tuner.results.trials import TrialView
 from optuna_tuner.results.views import AT_REST, StudyState, StudyView, left_s
@@ -124,6 +125,31 @@ class Tuner(Archive):
         demand_gain(self.study(name))
         ask_for_confirmation(self._store, self._store.studies.get(name), pairs, simplify)
         return self.run(name, workers=workers, progress=progress)
+
+    def gate_of(self, order: GateOrder) -> StudySpec:
+        """The study that measures the winner of another one and the default again; `run` runs it. Writes nothing.
+
+        Raises NotFoundError, ConflictError where there is no confirmed winner, and SpecError where the engine's version
+        does not take its flags.
+        """
+        older = self.study(order.study)
+        return gate_of(older, order, self.surroundings(older.name), self._others(), self._kinds)
+
+    def rerun_of(self, order: RerunOrder) -> StudySpec:
+        """The study that measures one trial again, from its bundle alone or from the database; `run` runs it.
+
+        Writes nothing. Raises BundleError, NotFoundError, ConflictError where the trial was never measured, SpecError.
+        """
+        return rerun_of(self.original(order.source), order, self._others(), self._kinds)
+
+    def _others(self) -> tuple[StudyView, ...]:
+        """All studies, seen when the dead workers of gates and reruns were taken back: what they left is unfinished."""
+        seen = self.studies()
+        busy = [each for each in seen if each.older and each.state is StudyState.RUNNING]
+        if not busy:
+            return seen
+        reap_house(self._store, self._kinds, [self._store.studies.get(each.name) for each in busy], wait=False)
+        return self.studies()
 
     def _employ(self, record: StudyRecord, workers: int, tick: Callable[[], None]) -> None:
         """Work with so many processes until they are done; whatever ends them, nothing stays behind them."""

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from optuna_tuner.errors import Fault, NotFoundError, SpecError
+from optuna_tuner.rechecks import GateOrder, RerunOrder
+from optuna_tuner.results.bundle.environment import Change
 from optuna_tuner.results.report.document import Report
 from optuna_tuner.results.report.efficiency import Price
 from optuna_tuner.results.report.making import Material, report
@@ -80,7 +82,19 @@ class FakeTuner(Tuner):
         for known in (1, 5, 11):
             if progress:
                 progress(self.view(known))
-        return self.study("sample")
+        return self.study(self.sample.spec.name)
+
+    def gate_of(self, order: GateOrder) -> StudySpec:
+        self.asked.append(("gate", order))
+        return self.sample.spec
+
+    def rerun_of(self, order: RerunOrder) -> StudySpec:
+        self.asked.append(("rerun", order))
+        return self.sample.spec
+
+    def changed(self, name: str) -> tuple[Change, ...]:
+        self.asked.append(("changed", name))
+        return (Change("engine.version", "0.11.0", "0.12.0"),)
 
     def confirm(
         self,

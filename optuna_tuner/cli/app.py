@@ -31,6 +31,8 @@ SECTIONS: Mapping[str, Mapping[str, str]] = MappingProxyType(
             "run": "running",
             "bench": "bench",
             "confirm": "running",
+            "gate": "recheck",
+            "rerun": "recheck",
             "worker": "running",
             "resume": "running",
             "pause": "running",
@@ -112,8 +114,9 @@ def cli(ctx: click.Context) -> None:
 
     Optuna chooses the flags of an LLM inference server; each trial deploys it, loads it and scores it.
 
-    Exit codes: 0 done; 1 it ran, but nothing feasible was found; 2 the command line, a file or a name is wrong;
-    3 a worker was taken for dead; 4 the database or this machine lacks something; 130 interrupted.
+    Exit codes: 0 done; 1 it ran, but nothing feasible was found, or a gate cannot tell; 2 the command line, a file or a
+    name is wrong; 3 a gate or a rerun is not met, or a worker was taken for dead; 4 the database or this machine lacks
+    something; 130 interrupted.
     """
     if not ctx.ensure_object(Session).color:
         ctx.color = False

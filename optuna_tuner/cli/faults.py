@@ -24,9 +24,9 @@ class Exit(IntEnum):
     """What the process returns."""
 
     DONE = 0
-    NOTHING_FEASIBLE = 1  # it ran, but nothing feasible was found, or the run failed
+    NOTHING_FEASIBLE = 1  # it ran, but nothing feasible was found, the run failed, or a gate cannot tell
     USAGE = 2  # the command line, a file or a name is wrong
-    DECLARED_DEAD = 3  # a worker was not heard of for too long; another one may be started
+    NOT_MET = 3  # a gate's winner regressed, a rerun does not agree; as DeclaredDeadError: a worker was taken for dead
     ENVIRONMENT = 4  # the database or the machine lacks something
     INTERRUPTED = 130
 

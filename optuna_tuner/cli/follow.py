@@ -13,6 +13,7 @@ from optuna_tuner.cli.progress import progress
 from optuna_tuner.cli.session import Session
 from optuna_tuner.errors import TunerError
 from optuna_tuner.results.notices import Notice, channel, notice_of, notice_of_failure
+from optuna_tuner.results.rechecked import is_met
 
 if TYPE_CHECKING:
     from optuna_tuner.results.views import StudyView
@@ -32,8 +33,10 @@ def run_and_follow(session: Session, study: StudySpec | str, workers: int) -> Ex
     return follow(session, name, partial(session.tuner.run, study, workers=workers))
 
 
-def follow(session: Session, name: str, run: Run) -> Exit:
-    """Call `run`, which is given what shows the study's progress; show its results, and return the exit code.
+def follow(
+    session: Session, name: str, run: Run, show_end: Callable[[Session, StudyView], None] = show_results
+) -> Exit:
+    """Call `run`, which is given what shows the study's progress; show its end, and return the exit code.
 
     Where OPTUNA_TUNER_NOTIFY names somebody, its end is told there, too.
     """
@@ -56,6 +59,15 @@ def follow(session: Session, name: str, run: Run) -> Exit:
     except TunerError as error:
         tell(notice_of_failure(name, error))
         raise
-    show_results(session, view)
+    show_end(session, view)
     tell(notice_of(view))
-    return Exit.DONE if view.best.trials else Exit.NOTHING_FEASIBLE
+    return _exit_of(view)
+
+
+def _exit_of(view: StudyView) -> Exit:
+    if view.older is None:
+        return Exit.DONE if view.best.trials else Exit.NOTHING_FEASIBLE
+    met = is_met(view)
+    if met is None:
+        return Exit.NOTHING_FEASIBLE
+    return Exit.DONE if met else Exit.NOT_MET

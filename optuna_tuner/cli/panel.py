@@ -6,6 +6,7 @@ from shlex import quote
 from typing import TYPE_CHECKING
 
 from optuna_tuner.cli.output import kept, print_rows
+from optuna_tuner.cli.recheck import show_recheck
 from optuna_tuner.cli.session import Session
 from optuna_tuner.results.best import value_of
 from optuna_tuner.results.beyond_speed import beyond_speed
@@ -35,11 +36,13 @@ def show_results(session: Session, view: StudyView, why: Why | None = None) -> N
         session.out.print(f"It was ended: {view.ended_because}", style=style, soft_wrap=True)
     show_counts(session, view)
     best = view.best.trial
-    if best is None:
+    if view.older:
+        show_recheck(session, view)
+    elif best is None:
         session.out.print(f"\n{view.best.text}")
     else:
         _show_best(session, view, best)
-    for line in filter(None, (why.text, why.ahead) if why else ()):
+    for line in filter(None, (why.text, why.ahead) if why and not view.older else ()):
         session.out.print(f"\n{line}")
     session.note(_next_steps(view, why))
 
@@ -115,11 +118,11 @@ def _flags(view: StudyView, best: TrialView) -> Rows:
 
 def _next_steps(view: StudyView, why: Why | None) -> str:
     name, trial = quote(view.name), view.best.trial or view.best.nearest
-    steps = [f"optuna-tuner confirm {name}"] if view.is_unconfirmed else []
-    if why and why.is_too_long and view.has_won and view.simplification is None:
+    steps = [f"optuna-tuner confirm {name}"] if view.is_unconfirmed and not view.older else []
+    if why and why.is_too_long and view.has_won and view.simplification is None and not view.older:
         steps += [f"optuna-tuner confirm {name} --simplify 1"]
     steps += [f"optuna-tuner show {name} {trial.number}"] if trial else []
-    steps += [f"optuna-tuner why {name}"] if view.best.trial else []
+    steps += [f"optuna-tuner why {name}"] if view.best.trial and not view.older else []
     steps += [f"optuna-tuner trials {name}", f"optuna-tuner report {name} -o report"]
     steps += [f"optuna-tuner results {name} --format yaml", "optuna-tuner dashboard"]
     return "\nNext:\n" + "\n".join(f"  {step}" for step in steps)

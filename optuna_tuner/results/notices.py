@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from optuna_tuner.errors import EnvironmentFaultError
 from optuna_tuner.results.diff import flag_changes
+from optuna_tuner.results.rechecked import recheck_text
 from optuna_tuner.results.views import StudyView
 from optuna_tuner.results.wording import exact, span
 
@@ -84,6 +85,9 @@ def _lines(study: StudyView) -> Iterator[str]:
     yield study.spec.notice
     yield f"{study.spent} of {study.budget} trials in {span(study.elapsed_s)}; {study.counts.feasible} feasible"
     yield f"It was ended: {study.ended_because}" if study.ended_because else ""
+    if study.older:
+        yield recheck_text(study)
+        return
     best = study.best.trial
     yield study.comparison.text if study.comparison.gains else f"{study.best.text} {study.comparison.text}"
     if best:

@@ -13,6 +13,7 @@ from optuna_tuner.results.best import value_of
 from optuna_tuner.results.beyond_speed import beyond_speed
 from optuna_tuner.results.bottleneck import Bottleneck
 from optuna_tuner.results.diff import flag_changes
+from optuna_tuner.results.rechecked import recheck_document
 from optuna_tuner.results.simplified import simplification_document
 from optuna_tuner.results.trials import TrialView
 from optuna_tuner.results.views import StudyView
@@ -34,6 +35,7 @@ STUDY_COLUMNS = (
     "gain",
     "created",
     "ended_because",
+    "kind",
 )
 
 Cell = Scalar | None
@@ -130,6 +132,7 @@ def _study_cells(study: StudyView) -> tuple[Cell, ...]:
         study.comparison.share,
         study.created.isoformat(timespec="seconds"),
         study.ended_because,
+        study.kind,
     )
 
 
@@ -143,6 +146,7 @@ def study_document(study: StudyView) -> dict[str, Json]:
     counts = study.counts
     return {
         "name": study.name,
+        "kind": study.kind,
         "description": study.spec.description,
         "notice": study.spec.notice,
         "engine": study.spec.engine.kind,
@@ -157,6 +161,7 @@ def study_document(study: StudyView) -> dict[str, Json]:
         "objectives": [objective.model_dump() for objective in study.spec.goals.objectives],
         "constraints": [constraint.name for constraint in study.spec.goals.constraints],
         "best": best_document(study),
+        "recheck": recheck_document(study),
         "baseline": trial_document(study.baseline) if study.baseline else None,
         "machine_drift": study.machine_drift,
         "workers": study.workers,

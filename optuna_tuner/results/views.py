@@ -14,10 +14,13 @@ from optuna_tuner.results.machine_drift import machine_drift
 from optuna_tuner.results.simplified import simplified_text
 from optuna_tuner.results.trials import NO_CHOICES, TrialState, TrialView, trial_view, trial_views
 from optuna_tuner.search.confirmation import Confirmation
-from optuna_tuner.search.confirming import confirmation_of, next_run, simplification_of, unthought
+from optuna_tuner.search.confirming import again_of, confirmation_of, next_run, simplification_of, unthought
 from optuna_tuner.search.extra_runs import extra_runs, runs_left
 from optuna_tuner.search.gain import Decision
+from optuna_tuner.search.gating import Gated, gated
+from optuna_tuner.search.rerunning import Rerunning, rerun_result
 from optuna_tuner.search.simplifying import Simplification
+from optuna_tuner.spec.recheck import Older
 from optuna_tuner.spec.study import StudySpec
 from optuna_tuner.store.records import (
     AttemptKind,
@@ -89,6 +92,8 @@ class StudyView:
     comparison: Comparison
     confirmation: Confirmation | None  # what winner and default gave back to back; None: nothing was measured again
     simplification: Simplification | None  # with fewer flags than the winner; the simplest that holds is the best trial
+    gated: Gated | None  # whether an older study's winner has held; None: this is no gate
+    rerunning: Rerunning | None  # whether an older trial gives the same again; None: this is no rerun
     machine_drift: str  # how the default changed meanwhile, in words; empty where it was measured once
     workers: int
     created: datetime
@@ -99,6 +104,16 @@ class StudyView:
     def name(self) -> str:
         """The study's name."""
         return self.spec.name
+
+    @property
+    def older(self) -> Older | None:
+        """What it measures again; None for a study that searches."""
+        return self.spec.gate or self.spec.rerun
+
+    @property
+    def kind(self) -> str:
+        """What it is: `search`, `gate` or `rerun`."""
+        return "gate" if self.spec.gate else "rerun" if self.spec.rerun else "search"
 
     @property
     def is_unconfirmed(self) -> bool:
@@ -163,6 +178,8 @@ def study_view(
         comparison=comparison,
         confirmation=confirmation,
         simplification=simplification,
+        gated=gated(spec, attempts, workers),
+        rerunning=rerun_result(spec, attempts),
         machine_drift=machine_drift(trials, spec.goals.objectives),
         workers=alive,
         created=record.created_at,
@@ -191,7 +208,7 @@ def _is_due(
     spec: StudySpec, attempts: Sequence[AttemptRecord], workers: Sequence[WorkerRecord], drops: Drops | None
 ) -> bool:
     """Whether anything is to be measured again now that the budget is spent, or to be found out for that."""
-    if spec.confirm is None:
+    if again_of(spec) is None:
         return False
     return bool(next_run(spec, attempts, workers, drops) or unthought(spec, attempts, workers, drops))
 

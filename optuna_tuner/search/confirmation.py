@@ -43,7 +43,7 @@ def confirmed(spec: StudySpec, winner: AttemptRecord, measured: Pairs) -> Confir
     return Confirmation(
         winner=winner,
         pairs=tuple(pairs),
-        wanted=wanted.pairs,
+        wanted=len(pairs) if spec.gate else wanted.pairs,  # a gate ends as soon as it is settled
         confidence=wanted.confidence,
         estimates=estimates,
         decisions=tuple(

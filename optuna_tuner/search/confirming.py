@@ -12,7 +12,9 @@ from functools import partial
 
 from optuna_tuner.search.confirmation import Confirmation, confirmed, values_of
 from optuna_tuner.search.gain import Decision
+from optuna_tuner.search.gating import pairs_wanted
 from optuna_tuner.search.pairs import Pairs
+from optuna_tuner.search.rerunning import next_rerun
 from optuna_tuner.search.reruns import best_few, fresh, settings, to_rerun, winner
 from optuna_tuner.search.simplifying import Simplification, simplification
 from optuna_tuner.spec.study import StudySpec
@@ -22,7 +24,7 @@ from optuna_tuner.store.records import AttemptKind, AttemptRecord, AttemptState,
 
 def again_of(spec: StudySpec) -> Again | None:
     """What a claim asks for more runs of a study; None where it wants none."""
-    return None if spec.confirm is None else partial(next_run, spec)
+    return partial(next_run, spec) if spec.confirm or spec.rerun else None
 
 
 def next_run(
@@ -38,6 +40,8 @@ def next_run(
     """
     if any(each.state is not AttemptState.ENDED for each in attempts if each.kind not in _LAST):
         return None
+    if spec.rerun is not None:
+        return next_rerun(spec, attempts)
     candidates = best_few(spec, attempts)
     if not candidates or not _default_has_values(attempts):
         return None
@@ -49,7 +53,8 @@ def next_run(
     if one is not None:
         return Extra(kind=AttemptKind.RERUN, params=one.params)
     best = winner(spec, candidates) or candidates[0]
-    half = Pairs(best.params, attempts, workers).next_half(settings(spec).pairs, worker_id)
+    wanted = pairs_wanted(spec, attempts, workers) if spec.gate else settings(spec).pairs
+    half = Pairs(best.params, attempts, workers).next_half(wanted, worker_id)
     found = None if half else simplification_of(spec, attempts, workers, drops)
     if found is None or found.open is None:
         return half
@@ -67,7 +72,7 @@ def confirmation_of(
     spec: StudySpec, attempts: Sequence[AttemptRecord], workers: Sequence[WorkerRecord]
 ) -> Confirmation | None:
     """What was confirmed so far; None where no configuration is chosen to be, or none was measured again."""
-    if not any(each.kind in _LAST for each in attempts):
+    if spec.rerun is not None or not any(each.kind in _LAST for each in attempts):
         return None
     best = winner(spec, best_few(spec, attempts))
     return None if best is None else confirmed(spec, best.first, Pairs(best.params, attempts, workers))

@@ -35,7 +35,7 @@ def extra_runs(spec: StudySpec, trials: int) -> ExtraRuns:
     top = spec.confirm.top if spec.confirm else 0
     return ExtraRuns(
         controls=max(0, trials - spec.baseline - 1) // spec.baseline_every if spec.baseline_every else 0,
-        reruns=top if top > 1 else 0,
+        reruns=spec.rerun.times - 1 if spec.rerun else top if top > 1 else 0,
         pairs=spec.confirm.pairs if spec.confirm else 0,
         simpler=spec.confirm.simplify if spec.confirm else 0,
     )

@@ -50,12 +50,12 @@ def estimate(
     ratios = [math.log(ours / theirs) for ours, theirs in zip(winner, default, strict=True)]
     middle = math.fsum(ratios) / pairs
     spread = math.sqrt(math.fsum((ratio - middle) ** 2 for ratio in ratios) / (pairs - 1) / pairs)
-    half = _student(confidence, pairs - 1) * spread
-    shares = sorted(_share(each, maximize=maximize) for each in (middle - half, middle + half))
+    half = student(confidence, pairs - 1) * spread
+    shares = sorted(share_of(each, maximize=maximize) for each in (middle - half, middle + half))
     return Estimate(
         winner=_geometric_mean(winner),
         default=_geometric_mean(default),
-        share=_share(middle, maximize=maximize),
+        share=share_of(middle, maximize=maximize),
         low=shares[0],
         high=shares[1],
         pairs=pairs,
@@ -97,7 +97,8 @@ def decide(found: Estimate | None, min_gain: float) -> Decision:
     return Decision.TIE if -min_gain <= found.low and found.high <= min_gain else Decision.INCONCLUSIVE
 
 
-def _share(log_ratio: float, *, maximize: bool) -> float:
+def share_of(log_ratio: float, *, maximize: bool) -> float:
+    """A ratio's logarithm as a gain: 0.2 is 20 % better, whatever the direction."""
     return math.expm1(log_ratio) if maximize else -math.expm1(log_ratio)
 
 
@@ -105,7 +106,7 @@ def _geometric_mean(values: Sequence[float]) -> float:
     return math.exp(math.fsum(map(math.log, values)) / len(values))
 
 
-def _student(confidence: float, freedom: int) -> float:
+def student(confidence: float, freedom: int) -> float:
     """The quantile of Student's t that holds so much of it on both sides."""
     from scipy.special import stdtrit  # noqa: PLC0415  scipy takes a while to import, and few commands need it
 

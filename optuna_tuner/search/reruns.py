@@ -50,8 +50,10 @@ def settings(spec: StudySpec) -> Confirm:
 def best_few(spec: StudySpec, attempts: Sequence[AttemptRecord]) -> Sequence[Candidate]:
     """The best configurations of the search by what the search saw, the best first; none where the default is best.
 
-    So they stay the same, whatever their reruns give.
+    So they stay the same, whatever their reruns give. A gate has one, its winner, whatever it gives now.
     """
+    if spec.gate is not None:
+        return _gated(attempts)
     objective = spec.goals.objectives[0]
     searched = [each for each in attempts if each.kind in {AttemptKind.FIRST, AttemptKind.SEARCH}]
     found: dict[str, list[AttemptRecord]] = {}
@@ -65,8 +67,16 @@ def best_few(spec: StudySpec, attempts: Sequence[AttemptRecord]) -> Sequence[Can
     return [_candidate(runs, attempts) for runs in ranked[: settings(spec).top]]
 
 
+def _gated(attempts: Sequence[AttemptRecord]) -> Sequence[Candidate]:
+    """By its last try; none before it was begun."""
+    runs = [each for each in attempts if each.kind is AttemptKind.FIRST]
+    return [_candidate(runs[-1:], attempts)] if runs else ()
+
+
 def winner(spec: StudySpec, candidates: Sequence[Candidate]) -> Candidate | None:
     """The best by the mean of all its runs, among those that broke the fewest constraints; of equals the earlier."""
+    if len(candidates) == 1:
+        return candidates[0]
     objective = spec.goals.objectives[0]
     return min(
         candidates, key=lambda each: (each.broken, _cost(each.values, objective), each.first.number or 0), default=None

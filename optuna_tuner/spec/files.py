@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from pydantic import ValidationError
+from pydantic import JsonValue, ValidationError
 
 from optuna_tuner.contracts import Kinds
 from optuna_tuner.errors import Fault, SpecError, UnknownPluginError
@@ -39,7 +39,12 @@ def read_task(text: str, file_name: str, kinds: Kinds) -> StudySpec:
 
 def check_study(spec: StudySpec, kinds: Kinds) -> None:
     """Raise SpecError where a study that was made in Python would be refused in a file."""
-    _spec(Tree(file=spec.name, value=spec.model_dump(mode="json", exclude_defaults=True)), kinds)
+    read_content(spec.model_dump(mode="json", exclude_defaults=True), spec.name, kinds)
+
+
+def read_content(content: JsonValue, file_name: str, kinds: Kinds) -> StudySpec:
+    """Read a study from what a file of it would hold. Raises SpecError with every fault."""
+    return _spec(Tree(file=file_name, value=content), kinds)
 
 
 def _spec(tree: Tree, kinds: Kinds) -> StudySpec:

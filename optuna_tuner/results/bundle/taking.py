@@ -6,7 +6,7 @@ from pathlib import Path
 
 from optuna_tuner.errors import NotFoundError
 from optuna_tuner.home import artifacts_folder
-from optuna_tuner.results.bundle.describing import Source
+from optuna_tuner.results.bundle.describing import Source, described, known_of
 from optuna_tuner.results.bundle.run import Run
 from optuna_tuner.results.bundle.writing import write_study, write_trial
 from optuna_tuner.results.trials import TrialView
@@ -24,6 +24,12 @@ def bundled(store: Store, study: StudyView, folder: Path, number: int | None) ->
         return (write_trial(_source(store, study, study.trial(number)), folder),)
     numbered = [trial for trial in study.trials if trial.number is not None]
     return write_study(study, [_source(store, study, trial) for trial in numbered], folder)
+
+
+def run_of(store: Store, study: StudyView, trial: TrialView) -> Run:
+    """What the bundle of a trial would say of it; no file is written, and none of requests is read."""
+    source = _source(store, study, trial)
+    return described(source, known_of(source), {}, ())
 
 
 def _source(store: Store, study: StudyView, trial: TrialView) -> Source:

@@ -112,6 +112,7 @@ def _attributes(study: StudyView) -> dict[str, Json]:
     known: dict[str, Json] = {
         "state": study.state.value,
         "notice": spec.notice,
+        "kind": study.kind,
         "engine": spec.engine.kind,
         "engine_version": str(spec.engine.options.get("version") or ""),
         "model": spec.model.name,

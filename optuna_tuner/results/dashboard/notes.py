@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from optuna_tuner.results.beyond_speed import beyond_speed
 from optuna_tuner.results.diff import flag_changes
 from optuna_tuner.results.markdown import code, page, plain, section, table
+from optuna_tuner.results.rechecked import recheck_text
 from optuna_tuner.results.tables import LEVEL_METRICS
 from optuna_tuner.results.trials import TrialView
 from optuna_tuner.results.views import StudyView
@@ -45,6 +46,7 @@ def study_note(study: StudyView, command: str) -> str:
         f"**{plain(study.spec.notice)}**" if study.spec.notice else "",
         plain(study.spec.description),
         tally,
+        plain(recheck_text(study)),
         # A gain names the best trial too, and says the same about repeats.
         "" if study.comparison.gains and len(study.best.trials) == 1 else plain(study.best.text),
         plain(study.comparison.text),

@@ -15,6 +15,7 @@ from optuna_tuner.contracts import Kinds
 from optuna_tuner.results.best import value_of
 from optuna_tuner.results.export.heading import engine_version
 from optuna_tuner.results.importance import FEWEST_TRIALS, importance_of
+from optuna_tuner.results.rechecked import recheck_text
 from optuna_tuner.results.report import plots
 from optuna_tuner.results.report.bottleneck import bottleneck_found
 from optuna_tuner.results.report.document import Curve, ImportanceRow, Report, TrialRow
@@ -135,6 +136,8 @@ def _warnings(study: StudyView) -> Iterator[str]:
     """What must be known of every figure first."""
     if study.spec.notice:
         yield study.spec.notice
+    if study.older:
+        yield recheck_text(study)
     if study.state not in AT_REST:
         ended = f"{study.spent} of {study.budget} trials have ended"
         yield f"The study is {study.state.value}: {ended}. All of this may change."

@@ -58,7 +58,7 @@ def _text(study: StudyView) -> str:
 
 def _decision(study: StudyView) -> DecisionWord:
     best, confirmation = study.best.trial, study.confirmation
-    if study.spec.notice:
+    if study.spec.engine.like:
         return "rehearsal"
     if study.spec.is_benchmark:
         return "measured"

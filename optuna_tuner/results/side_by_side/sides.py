@@ -20,14 +20,15 @@ def side(which: str, study_of: Callable[[str], StudyView]) -> Side:
 
 def side_of(study: StudyView, which: str) -> Side:
     """`best`, `baseline` or a trial's number. Raises NotFoundError, also for a trial that has no figures."""
-    trial = _trial(study, which)
+    trial = trial_named(study, which)
     if not trial.metrics:
         why = trial.reason or (trial.cause.value if trial.cause else trial.state.value)
         raise NotFoundError(f'{trial.name} of study "{study.name}" has no figures to compare: {why}')
-    return Side(study=study, trial=trial, runs=tuple(_same(study, trial)))
+    return Side(study=study, trial=trial, runs=tuple(same_runs(study, trial)))
 
 
-def _trial(study: StudyView, which: str) -> TrialView:
+def trial_named(study: StudyView, which: str) -> TrialView:
+    """`best`, `baseline` or a trial's number. Raises NotFoundError."""
     if which == BEST:
         if study.best.trial is None:
             raise NotFoundError(f'study "{study.name}" has no best trial: {study.best.text}')
@@ -41,8 +42,11 @@ def _trial(study: StudyView, which: str) -> TrialView:
     raise NotFoundError(f'"{which}" is no trial; write STUDY, STUDY/best, STUDY/baseline or STUDY/NUMBER')
 
 
-def _same(study: StudyView, trial: TrialView) -> Iterator[TrialView]:
-    """A search for the most load ends at another level each time, and is the same measurement all the same."""
+def same_runs(study: StudyView, trial: TrialView) -> Iterator[TrialView]:
+    """All that measured the same configuration at the same load, itself among them.
+
+    A search for the most load ends at another level each time, and is the same measurement all the same.
+    """
     for run in study.trials:
         level = run.level == trial.level or (run.load_search and trial.load_search)
         if run.metrics and level and run.same_as is None and run.params == trial.params:
