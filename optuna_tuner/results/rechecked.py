@@ -180,8 +180,8 @@ def _rerun_sentences(study: StudyView, rerun: Rerun, found: Rerunning) -> Iterat
     if found.shift:
         then = len(rerun.figures.get(metric, ()))
         yield (
-            f"{metric} since then: {_said(found.shift)} ({found.confidence * 100:g} % interval, {len(found.runs)} runs "
-            f"now, {then} then; less than {found.tolerance * 100:g} % does not count)."
+            f"{metric} since then: {_said(found.shift)}; {found.confidence * 100:g} % interval, {len(found.runs)} runs "
+            f"now, {then} then; less than {found.tolerance * 100:g} % does not count."
         )
     if rerun.cause:
         yield f"Then it gave no figures: {rerun.cause}."
