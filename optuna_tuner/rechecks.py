@@ -59,7 +59,9 @@ def gate_of(
     older: StudyView, order: GateOrder, surrounded: Facts, others: Sequence[StudyView], kinds: Kinds
 ) -> StudySpec:
     """The study that is this gate. Raises ConflictError where there is no winner to hold, and SpecError."""
-    confirmation, metrics = older.confirmation, goal_metrics(older.spec.goals)
+    # Of a study that was simplified the whole winner: what has fewer flags was measured against that one.
+    confirmation = older.simplification.winner if older.simplification else older.confirmation
+    metrics = goal_metrics(older.spec.goals)
     pairs = [each for each in (confirmation.pairs if confirmation else ()) if _is_whole(each, metrics)]
     if confirmation is None or len(pairs) < FEWEST_RUNS:
         raise ConflictError(

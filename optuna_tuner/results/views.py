@@ -27,7 +27,6 @@ from optuna_tuner.store.records import (
     AttemptRecord,
     Choice,
     Desired,
-    Drops,
     StudyRecord,
     Verdict,
     WorkerRecord,
@@ -155,12 +154,10 @@ def study_view(
     trials = trial_views(attempts, {worker.id: worker for worker in workers}, choices)
     alive = sum(not worker.retired for worker in workers)
     spent = _spent(record, trials)
-    is_over = record.reserved >= record.budget and not _is_due(spec, attempts, workers, record.drops)
-    state = _state(record, trials, alive, is_over=is_over)
+    state = _state(record, trials, alive, is_over=not _is_due(record, spec, attempts, workers))
     simplification = simplification_of(spec, attempts, workers, record.drops)
     confirmation = _recommended(simplification) or confirmation_of(spec, attempts, workers)
     best, baseline = best_of(trials, spec.goals.objectives, confirmation), baseline_of(trials)
-    comparison = compare(best, baseline, spec.goals.objectives, confirmation, simplified_text(simplification))
     again = simplification.runs_left if simplification else runs_left(spec, record.budget, attempts)
     return StudyView(
         id=record.id,
@@ -175,7 +172,7 @@ def study_view(
         trials=trials,
         best=best,
         baseline=baseline,
-        comparison=comparison,
+        comparison=compare(best, baseline, spec.goals.objectives, confirmation, simplified_text(simplification)),
         confirmation=confirmation,
         simplification=simplification,
         gated=gated(spec, attempts, workers),
@@ -205,12 +202,13 @@ def left_s(study: StudyView, spec: StudySpec) -> float | None:
 
 
 def _is_due(
-    spec: StudySpec, attempts: Sequence[AttemptRecord], workers: Sequence[WorkerRecord], drops: Drops | None
+    record: StudyRecord, spec: StudySpec, attempts: Sequence[AttemptRecord], workers: Sequence[WorkerRecord]
 ) -> bool:
-    """Whether anything is to be measured again now that the budget is spent, or to be found out for that."""
-    if again_of(spec) is None:
-        return False
-    return bool(next_run(spec, attempts, workers, drops) or unthought(spec, attempts, workers, drops))
+    """Whether there is budget left, or anything is to be measured again beside it, or to be found out for that."""
+    if record.reserved < record.budget or again_of(spec) is None:
+        return record.reserved < record.budget
+    known = spec, attempts, workers, record.drops
+    return bool(next_run(*known) or unthought(*known))
 
 
 def _state(record: StudyRecord, trials: Sequence[TrialView], alive: int, *, is_over: bool) -> StudyState:

@@ -40,11 +40,9 @@ def next_run(
     """
     if any(each.state is not AttemptState.ENDED for each in attempts if each.kind not in _LAST):
         return None
-    if spec.rerun is not None:
-        return next_rerun(spec, attempts)
     candidates = best_few(spec, attempts)
-    if not candidates or not _default_has_values(attempts):
-        return None
+    if spec.rerun is not None or not candidates or not _default_has_values(attempts):
+        return next_rerun(spec, attempts)
     one = fresh(candidates)
     reruns = [each for each in attempts if each.kind is AttemptKind.RERUN]
     if one is None and any(each.state is not AttemptState.ENDED for each in reruns):
@@ -56,9 +54,9 @@ def next_run(
     wanted = pairs_wanted(spec, attempts, workers) if spec.gate else settings(spec).pairs
     half = Pairs(best.params, attempts, workers).next_half(wanted, worker_id)
     found = None if half else simplification_of(spec, attempts, workers, drops)
-    if found is None or found.open is None:
-        return half
-    return Pairs(found.open, attempts, workers, best.params).next_half(settings(spec).pairs, worker_id)
+    if found is not None and found.open is not None:
+        return Pairs(found.open, attempts, workers, best.params).next_half(settings(spec).pairs, worker_id)
+    return half
 
 
 _LAST = {AttemptKind.RERUN, AttemptKind.CONFIRM}

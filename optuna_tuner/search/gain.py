@@ -71,12 +71,12 @@ def chained(full: Estimate, step: Estimate, *, maximize: bool, confidence: float
     middle = math.fsum(full.logs) / full.pairs + math.fsum(step.logs) / step.pairs
     freedom = full.pairs + step.pairs - 2
     squares = sum((each - math.fsum(one.logs) / one.pairs) ** 2 for one in (full, step) for each in one.logs)
-    half = _student(confidence, freedom) * math.sqrt(squares / freedom * (1 / full.pairs + 1 / step.pairs))
-    shares = sorted(_share(each, maximize=maximize) for each in (middle - half, middle + half))
+    half = student(confidence, freedom) * math.sqrt(squares / freedom * (1 / full.pairs + 1 / step.pairs))
+    shares = sorted(share_of(each, maximize=maximize) for each in (middle - half, middle + half))
     return replace(
         full,
         winner=full.default * math.exp(middle),
-        share=_share(middle, maximize=maximize),
+        share=share_of(middle, maximize=maximize),
         low=shares[0],
         high=shares[1],
     )
