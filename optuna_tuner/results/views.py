@@ -111,8 +111,10 @@ class StudyView:
 
     @property
     def kind(self) -> str:
-        """What it is: `search`, `gate` or `rerun`."""
-        return "gate" if self.spec.gate else "rerun" if self.spec.rerun else "search"
+        """What it is: `search`, `benchmark`, `gate` or `rerun`."""
+        if self.older:
+            return "gate" if self.spec.gate else "rerun"
+        return "benchmark" if self.spec.is_benchmark else "search"
 
     @property
     def is_unconfirmed(self) -> bool:

@@ -11,6 +11,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, Field, model_validator
 
+from optuna_tuner.spec.goals import Goals
 from optuna_tuner.spec.misfits import Misfit, refuse
 from optuna_tuner.spec.space import STRICT
 from optuna_tuner.values import Scalar
@@ -60,6 +61,11 @@ class Gate(Older):
             yield Misfit(("kept",), f"is above the number of pairs, which is {self.pairs}")
 
     @property
+    def notice(self) -> str:
+        """What must be known of its study first."""
+        return f'A GATE, no search: the winner of study "{self.study}" is measured again.'
+
+    @property
     def pairs(self) -> int:
         """How many there were."""
         return max(map(len, self.winner.values()))
@@ -74,3 +80,23 @@ class Rerun(Older):
     times: int = Field(ge=FEWEST_RUNS, le=100, description="So often it is measured.")
     figures: Mapping[str, Runs] = Field(description="What it gave then, by metric, a value a run; empty if nothing.")
     cause: str = Field(default="", description="Why it gave nothing then: a word of the list of causes.")
+
+    @property
+    def notice(self) -> str:
+        """What must be known of its study first."""
+        return f'A RERUN, no search: trial {self.trial} of study "{self.study}" measured again.'
+
+
+def recheck_misfits(
+    gate: Gate | None, rerun: Rerun | None, first: int, goals: Goals, *, confirmed: bool
+) -> Iterator[Misfit]:
+    """What does not fit in a study with so many configurations in `first`, and these goals."""
+    metric = goals.objectives[0].metric
+    if gate is not None and rerun is not None:
+        yield Misfit(("rerun",), "does not go with gate: leave one of them out")
+    if gate is not None and (not confirmed or first != 1):
+        yield Misfit(("gate",), "needs confirm, and one configuration in first: the winner")
+    if gate is not None and metric not in gate.winner:
+        yield Misfit(("gate", "winner"), f"needs {metric}: it is judged by that")
+    if rerun is not None and first > 1:
+        yield Misfit(("rerun",), "needs one configuration in first, or none for the engine's own default")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationInfo, field_validator, model_validator
@@ -14,7 +14,7 @@ from optuna_tuner.spec.confirm import Confirm
 from optuna_tuner.spec.goals import Goals
 from optuna_tuner.spec.misfits import Misfit, refuse
 from optuna_tuner.spec.quality import NEEDS_BASELINE, Quality
-from optuna_tuner.spec.recheck import Gate, Rerun
+from optuna_tuner.spec.recheck import Gate, Rerun, recheck_misfits
 from optuna_tuner.spec.space import LARGEST, STRICT, Parameter, flag_name, params_of, written_in
 from optuna_tuner.values import Params, Scalar
 
@@ -231,23 +231,11 @@ class StudySpec(BaseModel):
             asked += [f"confirm {CONFIRM_NEEDS_BASELINE}"] * (self.confirm is not None)
             asked += [f"baseline_every {CONFIRM_NEEDS_BASELINE}"] * (self.baseline_every > 0)
             refuse([Misfit(("baseline",), each) for each in asked])
-        refuse(self._recheck_misfits())
+        refuse(recheck_misfits(self.gate, self.rerun, len(self.first), self.goals, confirmed=bool(self.confirm)))
         if self.warm_start is not None and self.name in self.warm_start.studies:
             place = self.warm_start.studies.index(self.name)
             refuse([Misfit(("warm_start", "studies", place), "is this study itself; name an older one")])
         return self
-
-    def _recheck_misfits(self) -> Iterator[Misfit]:
-        if self.gate is None and self.rerun is None:
-            return
-        if self.gate is not None and self.rerun is not None:
-            yield Misfit(("rerun",), "does not go with gate: leave one of them out")
-        if self.gate is not None and (self.confirm is None or len(self.first) != 1):
-            yield Misfit(("gate",), "needs confirm, and one configuration in first: the winner")
-        if self.gate is not None and self.goals.objectives[0].metric not in self.gate.winner:
-            yield Misfit(("gate", "winner"), f"needs {self.goals.objectives[0].metric}: it is judged by that")
-        if self.rerun is not None and len(self.first) > 1:
-            yield Misfit(("rerun",), "needs one configuration in first, or none for the engine's own default")
 
     @property
     def _only_the_default(self) -> bool:
@@ -263,15 +251,9 @@ class StudySpec(BaseModel):
     @property
     def notice(self) -> str:
         """What must be known of every figure of this study first; empty for real servers and their search."""
-        said = []
-        if self.gate is not None:
-            said.append(f'A GATE, no search: the winner of study "{self.gate.study}" is measured again.')
-        if self.rerun is not None:
-            said.append(f'A RERUN, no search: trial {self.rerun.trial} of study "{self.rerun.study}" measured again.')
-        if self.engine.like:
-            said.append(
-                f"SIMULATED: a model of {self.engine.like} answered, no GPU; no figure here is a real server's."
-            )
+        like, said = self.engine.like, [each.notice for each in (self.gate, self.rerun) if each is not None]
+        if like:
+            said.append(f"SIMULATED: a model of {like} answered, no GPU; no figure here is a real server's.")
         return " ".join(said)
 
     @property
