@@ -10,8 +10,8 @@ from optuna_tuner.results.tracking import TrackerKind
 
 
 @command(
-    example="MLFLOW_TRACKING_URI=http://127.0.0.1:5000 optuna-tuner track my-study --to mlflow\n"
-    "WANDB_MODE=offline optuna-tuner track my-study --to wandb --project serving"
+    example="optuna-tuner track my-study --to mlflow     where MLFLOW_TRACKING_URI says\n"
+    "optuna-tuner track my-study --to wandb --project serving     or for wandb sync, with WANDB_MODE=offline"
 )
 @click.argument("study")
 @click.option(
