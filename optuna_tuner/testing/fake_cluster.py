@@ -148,6 +148,7 @@ class FakeCluster:
         site = web.TCPSite(runner, "127.0.0.1", 0)
         await site.start()
         host, port = runner.addresses[0][:2]
+        self.kubelet.network = f"127.{port >> 8}.{port & 255}"  # no two clusters of a host share one
         self._write_kubeconfig(f"http://{host}:{port}")
         self._ready.set()
         while not self._over.is_set():

@@ -159,7 +159,7 @@ class ApiServer:
         """Give it an address of its own, which leads to its pod once that is ready."""
         spec, namespace = part(service, "spec"), str(part(service, "metadata")["namespace"])
         labels = ",".join(f"{name}={value}" for name, value in part(spec, "selector").items())
-        address, port = f"127.78.0.{len(self.listening) + 2}", int(str(parts(spec, "ports")[0]["port"]))
+        address, port = self.controllers.kubelet.new_address(), int(str(parts(spec, "ports")[0]["port"]))
 
         async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             found = [each for each in self.controllers.objects.list("pods", namespace, labels) if is_ready(each)]

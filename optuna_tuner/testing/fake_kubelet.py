@@ -44,15 +44,23 @@ class Process:
 
 @dataclass(slots=True)
 class Kubelet:
-    """One node. `images` are those that it has; `up` is False once it is lost."""
+    """One node. `images` are those that it has; `up` is False once it is lost.
+
+    `network` is all but the last part of its addresses.
+    """
 
     objects: Objects
     folder: Path
     images: set[str]
+    network: str = ""
     up: bool = True
     running: dict[str, Process] = field(default_factory=dict)  # by the pod's uid
     starts: dict[str, int] = field(default_factory=dict)  # likewise, of its container
-    _addresses: count[int] = field(default_factory=lambda: count(2))
+    _addresses: count[int] = field(default_factory=count)
+
+    def new_address(self) -> str:
+        """One that nobody has had for long."""
+        return f"{self.network}.{2 + next(self._addresses) % 250}"
 
     def tend(self, pod: Object) -> bool:
         """Bring a pod a step on; returns whether it is gone for good."""
@@ -118,7 +126,7 @@ class Kubelet:
         if missing:
             _wait(pod, "CreateContainerConfigError", missing)
             return
-        address = f"127.77.{(number := next(self._addresses)) >> 8 & 255}.{number & 255}"
+        address = self.new_address()
         command = [str(word).replace("0.0.0.0", address) for word in self._command(container, env)]  # noqa: S104  compared
         if shutil.which(command[0]) is None:
             reason = f'exec: "{command[0]}": executable file not found in $PATH'
