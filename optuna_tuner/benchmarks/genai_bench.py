@@ -15,12 +15,12 @@ from typing import Annotated, ClassVar, Literal, Self, cast
 from pydantic import BaseModel, BeforeValidator, Field, JsonValue, model_validator
 
 from optuna_tuner.benchmarks import (
-    gate,
     genai_bench_env,
     load_search,
     plausibility,
     probes,
     prompts,
+    report_check,
     scenarios,
     statistics,
 )
@@ -226,7 +226,7 @@ class _Run:
         times = levels[number] if number < len(levels) else []
         keep_requests(self._target, load, report, times, self.folder, number + 1)
         metrics = self.metrics(report, times)
-        gate.check_metrics(metrics, DECLARED, load.value)
+        report_check.check_metrics(metrics, DECLARED, load.value)
         return Measurement(load=load, metrics=metrics, report=str(path.relative_to(self._target.folder)))
 
     def wait_for(self, load: Load, client: Client, deadline: Deadline) -> tuple[Path, LevelReport]:
@@ -246,7 +246,7 @@ class _Run:
         wanted, found = (load.scenario, int(load.value)), list[tuple[Path, LevelReport]]()
         for path in sorted(self.folder.glob(f"report/*_num_concurrency_{wanted[1]}_time_*s.json")):
             with suppress(BenchmarkError):
-                report = LevelReport.read(gate.read_report(path, self._started_at))
+                report = LevelReport.read(report_check.read_report(path, self._started_at))
                 found += [(path, report)] if report.level == wanted else []
         if len(found) > 1:
             raise BenchmarkError(f"genai-bench wrote {len(found)} reports of {load}: which one is true is not known")
@@ -257,7 +257,7 @@ class _Run:
         records = report.records()
         timed_out = report.run_duration_s >= NEARLY * 60 * self._options.minutes
         wanted = 1 if timed_out else self._options.requests
-        gate.check_requests(records, wanted, self._target.success_rate, self._most_tokens(report))
+        report_check.check_requests(records, wanted, self._target.success_rate, self._most_tokens(report))
         report.check_sums()
         if report.run_duration_s > now() - self._began:
             raise BenchmarkError(f"genai-bench says that it ran for {report.run_duration_s:g} s, longer than it did")
@@ -273,12 +273,12 @@ class _Run:
 
     def _log(self) -> str:
         path = self.folder / "genai_bench.log"
-        return ending(path, gate.LARGEST_REPORT_BYTES).decode(errors="replace") if path.exists() else ""
+        return ending(path, report_check.LARGEST_REPORT_BYTES).decode(errors="replace") if path.exists() else ""
 
     def _failure(self, load: Load, client: Client, deadline: Deadline, *, late: bool) -> Exception:
         for path in self.folder.glob("report/debug_for_run_*.json"):
-            records = LevelReport.read(gate.read_report(path, self._started_at)).records()
-            gate.check_requests(records, 1, self._target.success_rate)
+            records = LevelReport.read(report_check.read_report(path, self._started_at)).records()
+            report_check.check_requests(records, 1, self._target.success_rate)
         what = "was not done in time" if late else f"ended with code {client.exit_code} and no report"
         completed = len((spans(self._log()) or [[]])[-1])
         story = f"{load}: genai-bench {what} ({completed} requests completed)"

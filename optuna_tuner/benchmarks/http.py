@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self, cast
 
 from pydantic import BaseModel, BeforeValidator, Field, JsonValue, model_validator
 
-from optuna_tuner.benchmarks import gate, load_search, probes, prompts, scenarios, statistics
+from optuna_tuner.benchmarks import load_search, probes, prompts, report_check, scenarios, statistics
 from optuna_tuner.clock import Deadline
 from optuna_tuner.contracts import Benchmark, Target
 from optuna_tuner.errors import DegradedError
@@ -216,10 +216,10 @@ class Http(Benchmark):
         full = span_s < self._options.max_time_s
         most = max((sample.prompt.output_tokens for sample in samples), default=0)
         asked = scenarios.most_tokens(most, self._options.additional_params)
-        gate.check_requests(records, plan.requests if full else 1, target.success_rate, asked)
+        report_check.check_requests(records, plan.requests if full else 1, target.success_rate, asked)
         metrics = statistics.summarise(records, span_s, target.slo)
         users = plan.load.value if plan.load.kind is LoadKind.CONCURRENCY else None
-        gate.check_metrics(metrics, statistics.DELIVERED, users)
+        report_check.check_metrics(metrics, statistics.DELIVERED, users)
         return Measurement(load=plan.load, metrics=metrics, report=_told(target, report))
 
 

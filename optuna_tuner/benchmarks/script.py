@@ -10,7 +10,7 @@ from typing import Annotated, ClassVar, Literal, cast
 
 from pydantic import BaseModel, BeforeValidator, Field, PositiveFloat, PositiveInt
 
-from optuna_tuner.benchmarks import gate, scenarios
+from optuna_tuner.benchmarks import report_check, scenarios
 from optuna_tuner.benchmarks.client_process import Client, ending, fresh_folder, started
 from optuna_tuner.benchmarks.plausibility import overlong
 from optuna_tuner.clock import Deadline, now, poll
@@ -52,7 +52,7 @@ class ScriptOptions(BaseModel):
 
 
 class Script(Benchmark):
-    """Runs a command once for each load level and believes its metrics only as far as the gate does."""
+    """Runs a command once for each load level and believes its metrics only as far as the report check does."""
 
     kind: ClassVar[str] = "script"
     summary: ClassVar[str] = "any command that prints or writes metrics as JSON"
@@ -93,11 +93,11 @@ class Script(Benchmark):
     def _believed(self, client: Client, load: Load, success_rate: float, elapsed_s: float) -> Mapping[str, float]:
         """The metrics of a command that ran so long; refuses failed requests, and what cannot be true."""
         metrics = self._read(client, load)
-        gate.check_values(metrics)
+        report_check.check_values(metrics)
         if (failed := failed_share(metrics)) > 1 - success_rate:
             raise DegradedError(f"{load}: the command reports an error rate of {failed:.1%}")
         told = load.kind is LoadKind.CONCURRENCY and any("{load}" in word for word in self._options.command)
-        gate.check_metrics(metrics, self.metrics(), load.value if told else None)
+        report_check.check_metrics(metrics, self.metrics(), load.value if told else None)
         if fault := overlong(metrics, elapsed_s):
             raise BenchmarkError(f"{load}: the report cannot be true: {fault}")
         return metrics
@@ -123,11 +123,11 @@ class Script(Benchmark):
 
     def _object(self, client: Client) -> Mapping[str, Json]:
         if self._options.output == "file":
-            return gate.read_report(client.folder / REPORT, client.started_at)
+            return report_check.read_report(client.folder / REPORT, client.started_at)
         lines = ending(client.stdout, LONGEST_LINE).strip().splitlines()
         if not lines:
             raise BenchmarkError("the command printed nothing", log_tail=client.tail())
-        return gate.parse_report(lines[-1], "the command's last line")
+        return report_check.parse_report(lines[-1], "the command's last line")
 
 
 def failed_share(metrics: Mapping[str, float]) -> float:

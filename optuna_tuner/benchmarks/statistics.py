@@ -45,7 +45,7 @@ def percentile(ordered: Sequence[float], percent: float) -> float:
 def summarise(records: Sequence[RequestRecord], duration_s: float, slo: RequestSlo) -> dict[str, float]:
     """All metrics of one level. `duration_s`: from the first request's start to the last one's end, above zero.
 
-    A distribution of which no request has a value is left out; the gate then names what is missing.
+    A distribution of which no request has a value is left out; the report check then names what is missing.
     """
     done = [record for record in records if not record.error]
     good = sum(record.keeps(slo) for record in done)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from optuna_tuner.benchmarks import gate
+from optuna_tuner.benchmarks import report_check
 from optuna_tuner.benchmarks.genai_bench_report import LevelReport, duration_s, moments, spans
 from optuna_tuner.benchmarks.genai_bench_requests import keep_requests
 from optuna_tuner.benchmarks.statistics import DELIVERED, ITL, RequestRecord, summarise
@@ -23,7 +23,7 @@ shared = pytest.mark.skipif(not SAMPLES.is_dir(), reason="the shared samples are
 
 
 def _read(path: Path) -> LevelReport:
-    return LevelReport.read(gate.read_report(path, started_at=0.0))
+    return LevelReport.read(report_check.read_report(path, started_at=0.0))
 
 
 def _report(one: dict[str, Json], unit: str = "s") -> LevelReport:
@@ -52,9 +52,9 @@ def test_a_real_report_gives_every_declared_metric(concurrency: int, number: int
     assert report.level == ("D(8,4)", concurrency)
     assert span_s is not None
     metrics = summarise(records, span_s, RequestSlo(ttft_ms=1000))
-    gate.check_requests(records, 4, 0.99, most_tokens=4)
+    report_check.check_requests(records, 4, 0.99, most_tokens=4)
     report.check_sums()
-    gate.check_metrics(metrics, DELIVERED - ITL, users=concurrency)
+    report_check.check_metrics(metrics, DELIVERED - ITL, users=concurrency)
     assert 200 <= metrics["ttft_ms.p50"] <= 240
     assert 35 <= metrics["tpot_ms.p50"] <= 42
     assert metrics["goodput_share"] == 1.0
@@ -95,13 +95,13 @@ def test_times_that_are_not_this_reports_are_not_believed() -> None:
 def test_an_error_rate_that_is_always_0_is_counted_anew() -> None:
     """Exit code 0, error_rate 0, and half of the requests failed."""
     (path,) = (OWN / "half_fail").glob("*_time_*s.json")
-    sums = gate.read_report(path, 0.0)["aggregated_metrics"]
+    sums = report_check.read_report(path, 0.0)["aggregated_metrics"]
     assert isinstance(sums, dict)
     assert sums["error_rate"] == 0
     records = _read(path).records()
     assert 0.3 < summarise(records, 1.0, RequestSlo())["error_rate"] < 0.7
     with pytest.raises(DegradedError, match="HTTP 500"):
-        gate.check_requests(records, 4, 0.99)
+        report_check.check_requests(records, 4, 0.99)
 
 
 def test_a_cut_connection_counted_as_500_is_called_a_cut_connection() -> None:
@@ -187,20 +187,20 @@ def test_a_log_that_does_not_show_every_request_gives_no_times(tmp_path: Path) -
     ("case", "level", "requests"),
     [("ok1", 1, 12), ("ok1", 4, 12), ("min1", 1, 1), ("work2", 4, 24), ("nousage2", 4, 12)],
 )
-def test_a_sound_sample_passes_the_gate_with_more_requests_than_asked(case: str, level: int, requests: int) -> None:
+def test_a_sound_sample_passes_the_check_with_more_requests_than_asked(case: str, level: int, requests: int) -> None:
     """The limit of requests is looked at once a second: 12 gave 16, 1 gave 16."""
     report = _level(SAMPLES / case, level)
-    gate.check_requests(report.records(), requests, 0.99, most_tokens=32)
+    report_check.check_requests(report.records(), requests, 0.99, most_tokens=32)
     report.check_sums()
     metrics = summarise(report.records(), report.run_duration_s, RequestSlo())
-    gate.check_metrics(metrics, DELIVERED - ITL, users=level)
+    report_check.check_metrics(metrics, DELIVERED - ITL, users=level)
 
 
 @shared
 @pytest.mark.parametrize("case", ["half2", "drop2"])
 def test_a_sample_with_half_the_requests_failed_is_degraded(case: str) -> None:
     with pytest.raises(DegradedError, match="9 of 17 requests completed"):
-        gate.check_requests(_level(SAMPLES / case, 4).records(), 12, 0.99)
+        report_check.check_requests(_level(SAMPLES / case, 4).records(), 12, 0.99)
 
 
 @shared
@@ -210,7 +210,7 @@ def test_a_sample_with_half_the_requests_failed_is_degraded(case: str) -> None:
 def test_a_debug_file_of_total_failure_says_whose_fault_it_is(case: str, error: type[Exception]) -> None:
     (path,) = (SAMPLES / case).glob("debug_for_run_*.json")
     with pytest.raises(error, match="0 of "):
-        gate.check_requests(_read(path).records(), 1, 0.99)
+        report_check.check_requests(_read(path).records(), 1, 0.99)
 
 
 @shared
@@ -218,7 +218,7 @@ def test_our_figures_are_genai_benchs_own_where_those_are_sound() -> None:
     for path in (*SAMPLES.glob("ok1/*_time_*s.json"), *SAMPLES.glob("work2/*_time_*s.json")):
         report = _read(path)
         ours = summarise(report.records(), report.run_duration_s, RequestSlo())
-        theirs = gate.read_report(path, 0.0)["aggregated_metrics"]
+        theirs = report_check.read_report(path, 0.0)["aggregated_metrics"]
         assert isinstance(theirs, dict)
         stats = theirs["stats"]
         assert isinstance(stats, dict)

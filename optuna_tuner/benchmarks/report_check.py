@@ -1,4 +1,4 @@
-"""The result gate: refuses what cannot be true. A client's exit code proves nothing.
+"""The report check: refuses what cannot be true. A client's exit code proves nothing.
 
 Whose fault it is decides which error is raised: BenchmarkError where the client or its report is at fault (the same
 parameters are tried again), DegradedError where the server failed the requests (the sampler learns).

@@ -1,4 +1,4 @@
-"""The result gate: what cannot be true is refused, and the fault is put where it belongs."""
+"""The report check: what cannot be true is refused, and the fault is put where it belongs."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
-from optuna_tuner.benchmarks import gate
+from optuna_tuner.benchmarks import report_check
 from optuna_tuner.benchmarks.statistics import DELIVERED, RequestRecord, summarise
 from optuna_tuner.errors import BenchmarkError, DegradedError
 from optuna_tuner.values import RequestSlo
@@ -23,38 +23,38 @@ METRICS = summarise([GOOD] * 20, 2.0, RequestSlo())
 
 
 def test_good_metrics_pass() -> None:
-    gate.check_metrics(METRICS, DELIVERED)
+    report_check.check_metrics(METRICS, DELIVERED)
 
 
 def test_good_requests_pass() -> None:
-    gate.check_requests([GOOD] * 99 + [BAD], 100, 0.99)
+    report_check.check_requests([GOOD] * 99 + [BAD], 100, 0.99)
 
 
 def test_missing_requests_are_the_clients_fault() -> None:
     with pytest.raises(BenchmarkError, match="holds 9 requests; 10 were asked for"):
-        gate.check_requests([GOOD] * 9, 10, 0.99)
+        report_check.check_requests([GOOD] * 9, 10, 0.99)
 
 
 def test_failed_requests_above_the_limit_are_the_servers_fault() -> None:
     with pytest.raises(DegradedError, match=r"98 of 100 requests completed \(98.0%; .* 2 x HTTP 500: boom"):
-        gate.check_requests([GOOD] * 98 + [BAD] * 2, 100, 0.99)
+        report_check.check_requests([GOOD] * 98 + [BAD] * 2, 100, 0.99)
 
 
 def test_no_completed_request_is_the_servers_fault_even_when_none_was_recorded() -> None:
     with pytest.raises(DegradedError, match="no request at all"):
-        gate.check_requests([], 10, 0.99)
+        report_check.check_requests([], 10, 0.99)
 
 
 @pytest.mark.parametrize("code", [401, 403, 404, 405])
 def test_asking_for_what_is_not_there_is_not_the_configurations_fault(code: int) -> None:
     with pytest.raises(BenchmarkError):
-        gate.check_requests([RequestRecord(error=f"HTTP {code}: no such model")] * 10, 10, 0.99)
+        report_check.check_requests([RequestRecord(error=f"HTTP {code}: no such model")] * 10, 10, 0.99)
 
 
 @pytest.mark.parametrize("code", [400, 422, 429, 500, 503])
 def test_a_request_that_the_configuration_cannot_serve_is_its_fault(code: int) -> None:
     with pytest.raises(DegradedError):
-        gate.check_requests([RequestRecord(error=f"HTTP {code}: too long")] * 10, 10, 0.99)
+        report_check.check_requests([RequestRecord(error=f"HTTP {code}: too long")] * 10, 10, 0.99)
 
 
 @pytest.mark.parametrize(
@@ -72,13 +72,13 @@ def test_a_request_that_the_configuration_cannot_serve_is_its_fault(code: int) -
 )
 def test_an_impossible_request_is_refused(wrong: RequestRecord) -> None:
     with pytest.raises(BenchmarkError, match="cannot be true"):
-        gate.check_requests([GOOD] * 99 + [wrong], 100, 0.99)
+        report_check.check_requests([GOOD] * 99 + [wrong], 100, 0.99)
 
 
 def test_a_missing_metric_is_named() -> None:
     metrics = {name: value for name, value in METRICS.items() if name != "ttft_ms.p99"}
     with pytest.raises(BenchmarkError, match=r"lacks ttft_ms\.p99"):
-        gate.check_metrics(metrics, DELIVERED)
+        report_check.check_metrics(metrics, DELIVERED)
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf"), -1.0, 1e308, True, "12"])
@@ -87,27 +87,27 @@ def test_a_value_that_cannot_be_is_refused(name: str, value: float) -> None:
     if name == "error_rate" and value is True:
         value = 1.5
     with pytest.raises(BenchmarkError, match=name):
-        gate.check_metrics({**METRICS, name: value}, DELIVERED)
+        report_check.check_metrics({**METRICS, name: value}, DELIVERED)
 
 
 def test_a_share_above_one_is_refused() -> None:
     with pytest.raises(BenchmarkError, match="error_rate is a share"):
-        gate.check_metrics({**METRICS, "error_rate": 1.01}, DELIVERED)
+        report_check.check_metrics({**METRICS, "error_rate": 1.01}, DELIVERED)
 
 
 def test_percentiles_that_fall_are_refused() -> None:
     with pytest.raises(BenchmarkError, match="percentiles of ttft_ms fall"):
-        gate.check_metrics({**METRICS, "ttft_ms.p95": 5000.0}, DELIVERED)
+        report_check.check_metrics({**METRICS, "ttft_ms.p95": 5000.0}, DELIVERED)
 
 
 def test_throughput_at_odds_with_its_parts_is_refused() -> None:
     with pytest.raises(BenchmarkError, match="do not add up"):
-        gate.check_metrics({**METRICS, "total_throughput_tok_s": 1.0}, DELIVERED)
+        report_check.check_metrics({**METRICS, "total_throughput_tok_s": 1.0}, DELIVERED)
 
 
 def test_a_rate_at_odds_with_the_duration_is_refused() -> None:
     with pytest.raises(BenchmarkError, match="20 requests in 1 s are not 10 a second"):
-        gate.check_metrics({**METRICS, "duration_s": 1.0}, DELIVERED)
+        report_check.check_metrics({**METRICS, "duration_s": 1.0}, DELIVERED)
 
 
 @pytest.mark.parametrize(
@@ -124,19 +124,19 @@ def test_a_rate_at_odds_with_the_duration_is_refused() -> None:
 )
 def test_figures_that_contradict_each_other_are_refused(changes: dict[str, float], fault: str) -> None:
     with pytest.raises(BenchmarkError, match=fault):
-        gate.check_metrics({**METRICS, **changes}, DELIVERED)
+        report_check.check_metrics({**METRICS, **changes}, DELIVERED)
 
 
 def test_more_requests_in_flight_than_users_are_refused() -> None:
-    gate.check_metrics(METRICS, DELIVERED, users=4)  # 10 a second of 400 ms each
+    report_check.check_metrics(METRICS, DELIVERED, users=4)  # 10 a second of 400 ms each
     with pytest.raises(BenchmarkError, match=r"are 4\.0 in flight; 3 were allowed"):
-        gate.check_metrics(METRICS, DELIVERED, users=3)
+        report_check.check_metrics(METRICS, DELIVERED, users=3)
 
 
 def test_more_output_tokens_than_asked_for_are_refused() -> None:
-    gate.check_requests([GOOD] * 20, 20, 0.99, most_tokens=4)
+    report_check.check_requests([GOOD] * 20, 20, 0.99, most_tokens=4)
     with pytest.raises(BenchmarkError, match="more output tokens than the 3 that were asked for"):
-        gate.check_requests([GOOD] * 20, 20, 0.99, most_tokens=3)
+        report_check.check_requests([GOOD] * 20, 20, 0.99, most_tokens=3)
 
 
 @pytest.mark.parametrize(
@@ -149,25 +149,25 @@ def test_what_is_no_plain_file_is_no_report(tmp_path: Path, make: Callable[[Path
     other.write_text("{}")
     make(report)
     with pytest.raises(BenchmarkError, match=r"it is a link|no plain file|cannot be read"):
-        gate.read_report(report, started_at=0.0)
+        report_check.read_report(report, started_at=0.0)
 
 
 @pytest.mark.parametrize("text", ['{"score": 1, "score": 2}', '{"score": ' + "9" * 5000 + "}"])
 def test_a_name_that_comes_twice_and_a_number_without_end_are_refused(text: str) -> None:
     with pytest.raises(BenchmarkError, match="cut off or no JSON"):
-        gate.parse_report(text.encode(), "it")
+        report_check.parse_report(text.encode(), "it")
 
 
 @given(
     name=some.sampled_from(sorted(METRICS)), value=some.one_of(some.floats(), some.text(), some.none(), some.booleans())
 )
-def test_whatever_passes_the_gate_is_a_finite_number_of_a_sane_size(name: str, value: float) -> None:
+def test_whatever_passes_the_check_is_a_finite_number_of_a_sane_size(name: str, value: float) -> None:
     try:
-        gate.check_metrics({**METRICS, name: value}, DELIVERED)
+        report_check.check_metrics({**METRICS, name: value}, DELIVERED)
     except BenchmarkError:
         return
     assert isinstance(value, float)
-    assert 0 <= value <= gate.LARGEST_VALUE
+    assert 0 <= value <= report_check.LARGEST_VALUE
 
 
 def test_a_report_of_another_run_is_refused(tmp_path: Path) -> None:
@@ -175,7 +175,7 @@ def test_a_report_of_another_run_is_refused(tmp_path: Path) -> None:
     report.write_text("{}")
     os.utime(report, (1000, 1000))
     with pytest.raises(BenchmarkError, match="older than this run"):
-        gate.read_report(report, started_at=2000.0)
+        report_check.read_report(report, started_at=2000.0)
 
 
 @pytest.mark.parametrize("cut", [0, 1, 10, 30])
@@ -183,28 +183,28 @@ def test_a_truncated_report_is_refused(tmp_path: Path, cut: int) -> None:
     report = tmp_path / "report.json"
     report.write_text(json.dumps({"aggregated_metrics": {"num_requests": 12}})[:cut])
     with pytest.raises(BenchmarkError, match="cut off or no JSON"):
-        gate.read_report(report, started_at=0.0)
+        report_check.read_report(report, started_at=0.0)
 
 
 @pytest.mark.parametrize("text", ["[]", "12", '"text"', "null"])
 def test_a_report_that_is_no_object_is_refused(text: str) -> None:
     with pytest.raises(BenchmarkError, match="no JSON object"):
-        gate.parse_report(text.encode(), "it")
+        report_check.parse_report(text.encode(), "it")
 
 
 def test_a_missing_report_is_refused(tmp_path: Path) -> None:
     with pytest.raises(BenchmarkError, match="cannot be read"):
-        gate.read_report(tmp_path / "none.json", started_at=0.0)
+        report_check.read_report(tmp_path / "none.json", started_at=0.0)
 
 
 def test_a_report_of_giant_size_is_not_even_read(tmp_path: Path) -> None:
     report = tmp_path / "report.json"
     with report.open("wb") as file:
-        file.truncate(gate.LARGEST_REPORT_BYTES + 1)
+        file.truncate(report_check.LARGEST_REPORT_BYTES + 1)
     with pytest.raises(BenchmarkError, match="are the limit"):
-        gate.read_report(report, started_at=0.0)
+        report_check.read_report(report, started_at=0.0)
 
 
 def test_bytes_that_are_no_utf_8_are_no_report() -> None:
     with pytest.raises(BenchmarkError, match=r"the report is cut off or no JSON .*utf-8"):
-        gate.parse_report(b"\x00\xff garbage {", "the report")
+        report_check.parse_report(b"\x00\xff garbage {", "the report")
