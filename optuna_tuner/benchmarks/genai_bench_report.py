@@ -14,6 +14,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from optuna_tuner.benchmarks.report_check import MOST_TOKENS
 from optuna_tuner.benchmarks.statistics import RequestRecord
 from optuna_tuner.errors import BenchmarkError
 from optuna_tuner.values import Json
@@ -44,6 +45,8 @@ class _Request(BaseModel):
             return RequestRecord(error=self._error())
         if ttft is None or e2e is None or tokens_in is None or tokens_out is None:
             raise BenchmarkError("genai-bench reports a request that completed without figures")
+        if max(tokens_in, tokens_out) > MOST_TOKENS:  # JSON's integers have no end
+            raise BenchmarkError(f"genai-bench reports a request of more than {MOST_TOKENS:g} tokens")
         return RequestRecord(ttft_s=ttft * unit_s, e2e_s=e2e * unit_s, input_tokens=tokens_in, output_tokens=tokens_out)
 
     def _error(self) -> str:

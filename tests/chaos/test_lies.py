@@ -17,7 +17,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as some
 
 from optuna_tuner import Tuner
-from optuna_tuner.benchmarks import gate
+from optuna_tuner.benchmarks import report_check
 from optuna_tuner.results.trials import TrialState
 from optuna_tuner.spec.study import StudySpec
 from optuna_tuner.values import Cause
@@ -35,7 +35,7 @@ NO_NUMBER = some.one_of(
     some.lists(some.floats(), max_size=2),
     some.dictionaries(some.text(), some.integers(), max_size=2),
     some.floats(max_value=0, exclude_max=True),
-    some.floats(min_value=gate.LARGEST_VALUE, exclude_min=True),
+    some.floats(min_value=report_check.LARGEST_VALUE, exclude_min=True),
     some.just(math.nan),
     some.integers(max_value=-1),
     some.integers(min_value=10**13, max_value=10**500),
@@ -89,17 +89,26 @@ def test_no_figure_of_genai_bench_can_be_another_than_was_measured(where: int, w
     assert lies.verdict(lies.GenaiRig(), lies.HONEST, 1, change) == "refused"
 
 
+@pytest.mark.parametrize("name", genai_lies.FIGURES)
+def test_an_integer_without_end_is_refused_wherever_it_stands(name: str) -> None:
+    def change(report: lies.Report) -> lies.Report:
+        report["individual_request_metrics"][0][name] = 10**400
+        return report
+
+    assert lies.verdict(lies.GenaiRig(), lies.HONEST, 1, change) == "refused"
+
+
 def _same(true: float, value: object) -> bool:
     if isinstance(value, bool) or not isinstance(value, int | float):
         return False
-    return abs(value) < gate.LARGEST_VALUE and math.isclose(true, value, rel_tol=1e-5)
+    return abs(value) < report_check.LARGEST_VALUE and math.isclose(true, value, rel_tol=1e-5)
 
 
 def test_the_lane_finds_a_gate_that_believes_everything(
     monkeypatch: pytest.MonkeyPatch, rigs: Sequence[lies.Rig]
 ) -> None:
     for check in ("check_values", "check_metrics", "check_requests"):
-        monkeypatch.setattr(gate, check, lambda *_: None)
+        monkeypatch.setattr(report_check, check, lambda *_: None)
     assert lies.verdict(rigs[0], "negative", 1).startswith("accepted")
     assert lies.verdict(rigs[0], "percentiles fall", 1).startswith("accepted")
     assert lies.verdict(rigs[1], "half failed", 1).startswith("accepted")
