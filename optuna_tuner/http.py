@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     import httpx
 
 
+LARGEST_ANSWER = 8 * 1024 * 1024  # bytes, unpacked; a page of metrics has some hundred thousand
+
+
 def authorization(endpoint: Endpoint) -> Mapping[str, str]:
     """The headers with which a server that wants a key is asked; the key is read here, and kept nowhere."""
     key = os.environ.get(endpoint.key_variable, "") if endpoint.key_variable else ""
@@ -24,23 +27,46 @@ def authorization(endpoint: Endpoint) -> Mapping[str, str]:
 def get(url: str, timeout_s: float, headers: Mapping[str, str] | None = None) -> httpx.Response:
     """The answer, whatever its status; proxies of the environment are left alone. Raises httpx.HTTPError.
 
-    `timeout_s` bounds each read, not the whole. A server that starts is asked ten times a second: so the certificates
-    are read once in a process and not, as httpx does by itself, for every question, which costs 20 ms of the CPU.
+    `timeout_s` bounds each read, not the whole; the size is bounded as by `whole`.
     """
     import httpx  # noqa: PLC0415  a third of what checking a study file would import, and it asks nobody
 
-    return httpx.get(url, headers=headers, timeout=timeout_s, trust_env=False, verify=_certificates())
+    with httpx.stream(
+        "GET", url, headers=headers, timeout=timeout_s, trust_env=False, verify=_certificates()
+    ) as answer:
+        return whole(answer)
 
 
 def post(url: str, document: Mapping[str, Json], timeout_s: float) -> httpx.Response:
     """The answer to a JSON document, whatever its status. Otherwise as `get`."""
     import httpx  # noqa: PLC0415  likewise
 
-    return httpx.post(url, json=document, timeout=timeout_s, trust_env=False, verify=_certificates())
+    with httpx.stream("POST", url, json=document, timeout=timeout_s, trust_env=False, verify=_certificates()) as answer:
+        return whole(answer)
+
+
+def whole(answer: httpx.Response) -> httpx.Response:
+    """An answer that still streams, read to its end. Raises httpx.ReadError beyond LARGEST_ANSWER bytes.
+
+    A server that sends without end, or packs gigabytes into little, must not fill the worker's memory.
+    """
+    import httpx  # noqa: PLC0415  likewise
+
+    body = bytearray()
+    for piece in answer.iter_bytes():
+        body += piece
+        if len(body) > LARGEST_ANSWER:
+            raise httpx.ReadError(f"{answer.url} answers with more than {LARGEST_ANSWER} bytes")
+    headers = [(name, value) for name, value in answer.headers.multi_items() if name != "content-encoding"]
+    return httpx.Response(answer.status_code, headers=headers, content=bytes(body), request=answer.request)
 
 
 @cache
 def _certificates() -> ssl.SSLContext:
+    """Read once in a process and not, as httpx does by itself, for every question, which costs 20 ms of the CPU.
+
+    A server that starts is asked ten times a second.
+    """
     import httpx  # noqa: PLC0415  likewise
 
     return httpx.create_ssl_context(trust_env=False)

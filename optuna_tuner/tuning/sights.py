@@ -11,7 +11,7 @@ import psutil
 
 from optuna_tuner.clock import now
 from optuna_tuner.errors import EnvironmentFaultError, TrialError
-from optuna_tuner.http import authorization
+from optuna_tuner.http import authorization, whole
 from optuna_tuner.tuning import nvml
 from optuna_tuner.tuning.deployment import Server
 from optuna_tuner.values import Metrics
@@ -45,13 +45,12 @@ class Page:
         self._failed, self._told = 0, False
 
     def look(self) -> Metrics:
-        """What the engine reads in it."""
+        """What the engine reads in it. A page of more than `optuna_tuner.http.LARGEST_ANSWER` bytes is not read."""
         if self._failed >= TRIES and not self._told:
             return {}
         try:
-            response = self._client.get(self._url)
-            response.raise_for_status()
-            found = self._engine.told(response.text)
+            with self._client.stream("GET", self._url) as answer:
+                found = self._engine.told(whole(answer).raise_for_status().text)
         except (httpx.HTTPError, httpx.InvalidURL, ValueError):
             found = {}
         self._told = self._told or bool(found)

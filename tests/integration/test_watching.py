@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
@@ -22,6 +23,7 @@ from optuna_tuner import Tuner
 from optuna_tuner.contracts import Deployer
 from optuna_tuner.engines.llama_cpp import LlamaCpp, LlamaCppOptions
 from optuna_tuner.home import artifacts_folder
+from optuna_tuner.http import LARGEST_ANSWER, get
 from optuna_tuner.results.bottleneck.judging import bottleneck_of
 from optuna_tuner.testing.fake_process import fake_server
 from optuna_tuner.tuning import nvml
@@ -64,7 +66,7 @@ class _Kept:
 
 
 @contextmanager
-def serving(status: int, text: bytes = b"") -> Iterator[tuple[str, list[str]]]:
+def serving(status: int, text: bytes = b"", *, packed: bool = False) -> Iterator[tuple[str, list[str]]]:
     """Answers every question with this; tells what was asked."""
     asked: list[str] = []
 
@@ -73,8 +75,11 @@ def serving(status: int, text: bytes = b"") -> Iterator[tuple[str, list[str]]]:
             asked.append(self.path)
             self.send_response(status)
             self.send_header("Content-Length", str(len(text)))
+            if packed:
+                self.send_header("Content-Encoding", "gzip")
             self.end_headers()
-            self.wfile.write(text)
+            with suppress(ConnectionError):  # who asked has had enough
+                self.wfile.write(text)
 
         def log_message(self, *_: object) -> None:
             """Say nothing."""
@@ -101,6 +106,23 @@ def test_a_server_without_a_page_is_not_asked_for_ever() -> None:
         assert [page.look() for _ in range(9)] == [{}] * 9
         page.close()
     assert len(asked) == 3
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_a_page_without_end_is_not_read(packed: bool) -> None:  # noqa: FBT001  a case of the test
+    text = PAGE.read_bytes()
+    endless = text + b"#" * LARGEST_ANSWER
+    with serving(200, gzip.compress(endless) if packed else endless, packed=packed) as (url, asked):
+        page = Page(server_at(url))
+        assert page.look() == {}
+        page.close()
+        with pytest.raises(httpx.ReadError, match=f"more than {LARGEST_ANSWER} bytes"):
+            get(f"{url}/metrics", 10)
+    assert asked == ["/metrics"] * 2
+    with serving(200, gzip.compress(text) if packed else text, packed=packed) as (url, _):
+        page = Page(server_at(url))
+        assert page.look()["server_waiting_requests"] == 2
+        page.close()
 
 
 def test_a_server_that_is_gone_fails_nobody() -> None:
