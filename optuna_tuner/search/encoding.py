@@ -1,4 +1,7 @@
-"""Configurations as points: numbers between 0 and 1, on the scales on which servers react."""
+"""Configurations as points: numbers between 0 and 1, on the scales on which servers react.
+
+An engine's own default may lie beside what the space has; it has its place there, below 0 or above 1.
+"""
 
 from __future__ import annotations
 
@@ -18,6 +21,7 @@ Vector = NDArray[np.float64]
 
 PAIR = 2  # words that exclude each other share one coordinate
 NOWHERE = 0.5  # a parameter that a configuration does not have: its condition's own coordinate tells it apart
+APART = -1.0  # a word among sizes, as 0 or -1 for "no limit" is: away from all of them, whatever it stands for
 
 
 class Encoding:
@@ -58,9 +62,14 @@ class Encoding:
         return math.log(value) if value > 0 else 0.0  # an engine's default may be 0, or -1 for "no limit"
 
 
+def is_ordered(parameter: Choice) -> bool:
+    """Whether its choices are numbers."""
+    return all(isinstance(choice, int | float) and not isinstance(choice, bool) for choice in parameter.choices)
+
+
 def is_comparable(parameter: Parameter, value: Scalar) -> bool:
     """Whether a value can lie among those of the parameter: a number beside numbers, a word beside words."""
-    if isinstance(parameter, Int | Float) or (isinstance(parameter, Choice) and _is_ordered(parameter)):
+    if isinstance(parameter, Int | Float) or (isinstance(parameter, Choice) and is_ordered(parameter)):
         return isinstance(value, int | float) and not isinstance(value, bool)
     return not isinstance(parameter, Switch) or isinstance(value, bool)
 
@@ -68,42 +77,54 @@ def is_comparable(parameter: Parameter, value: Scalar) -> bool:
 def _coordinates(parameter: Parameter) -> Callable[[Scalar], Sequence[float]]:
     """Also of values that the parameter does not take: an engine's default may lie beside the choices."""
     if isinstance(parameter, Int | Float):
-        return lambda value: (_place(parameter, float(value)),)
+        return _Places(_Scale(float(parameter.low), float(parameter.high), log=parameter.log))
     if isinstance(parameter, Switch):
         return lambda value: (float(bool(value)),)
-    if _is_ordered(parameter):
-        return _Ranks(parameter)
+    if is_ordered(parameter):
+        choices = sorted(map(float, parameter.choices))
+        return _Places(_Scale(choices[0], choices[-1], log=choices[0] > 0), choices)
     if len(parameter.choices) == PAIR:
         return lambda value: (float(parameter.choices.index(value)) if value in parameter.choices else NOWHERE,)
     return lambda value: tuple(float(value == choice) for choice in parameter.choices)
 
 
-class _Ranks:
-    """The place of a number in an ordered list of choices."""
+class _Places:
+    """The places of a parameter's numbers; those of a list lie evenly, whatever is between them."""
 
-    def __init__(self, parameter: Choice) -> None:
-        self._choices = sorted(float(choice) for choice in parameter.choices)
-        self._places = np.linspace(0.0, 1.0, len(self._choices))
-        self._known = dict(zip(self._choices, map(float, self._places), strict=True))
+    def __init__(self, scale: _Scale, listed: Sequence[float] = ()) -> None:
+        self._scale, self._listed = scale, listed
+        self._ranks = np.linspace(0.0, 1.0, len(listed))
+        self._known: dict[float, tuple[float]] = {}
 
     def __call__(self, value: Scalar) -> Sequence[float]:
         """One coordinate; between two choices for a number that is none of them."""
         number = float(value)
         if number not in self._known:
-            self._known[number] = float(np.interp(number, self._choices, self._places))
-        return (self._known[number],)
+            self._known[number] = (self._place(number),)
+        return self._known[number]
+
+    def _place(self, number: float) -> float:
+        if self._listed and self._scale.holds(number):
+            return float(np.interp(number, self._listed, self._ranks))
+        return self._scale.place(number)
 
 
-def _place(parameter: Int | Float, value: float) -> float:
-    low, high = float(parameter.low), float(parameter.high)
-    value = min(max(value, low), high)
-    if parameter.log:
-        low, high, value = math.log(low), math.log(high), math.log(value)
-    return (value - low) / ((high - low) or 1.0)
+class _Scale:
+    """From 0 at the low end to 1 at the high end, and further on beyond them."""
 
+    def __init__(self, low: float, high: float, *, log: bool) -> None:
+        self._low, self._high, self._log = low, high, log
 
-def _is_ordered(parameter: Choice) -> bool:
-    return all(isinstance(choice, int | float) and not isinstance(choice, bool) for choice in parameter.choices)
+    def holds(self, number: float) -> bool:
+        """Whether it lies between the ends."""
+        return self._low <= number <= self._high
+
+    def place(self, number: float) -> float:
+        """Where the number lies; one end is as far from the other as anything beside them where both are the same."""
+        if number <= 0 < self._low or number < 0 <= self._low:
+            return APART
+        low, high, here = (math.log(each) if self._log else each for each in (self._low, self._high, number))
+        return (here - low) / (high - low) if high > low else float(np.sign(here - low))
 
 
 def _is_size(parameter: Parameter) -> bool:
@@ -111,7 +132,7 @@ def _is_size(parameter: Parameter) -> bool:
     if isinstance(parameter, Switch):
         return False
     if isinstance(parameter, Choice):
-        return _is_ordered(parameter) and all(float(choice) > 0 for choice in parameter.choices)
+        return is_ordered(parameter) and all(float(choice) > 0 for choice in parameter.choices)
     return parameter.low > 0
 
 
