@@ -45,6 +45,7 @@ def checks(storage: str) -> tuple[Check, ...]:
         _genai_bench(),
         _docker(),
         _extra("GPU discovery", "pynvml", "gpu"),
+        _extra("GP sampler", "torch", "gp"),
         _extra("PostgreSQL driver", "psycopg", "postgresql"),
         _extra("MySQL driver", "pymysql", "mysql"),
     )

@@ -20,14 +20,13 @@ from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import ConstantKernel, Matern, WhiteKernel
 
 from optuna_tuner.search.encoding import Configuration, Encoding, Matrix, Vector
-from optuna_tuner.search.evidence import Evidence
+from optuna_tuner.search.evidence import Evidence, bounded
 
 TREES = 40
 TYPICAL_LENGTH = 1.0  # of a coordinate, before anything was seen: as long as its whole range
 SPREAD_OF_LENGTHS = 3.0  # standard deviation of their logarithm
 LEARNT_FROM = 80  # trials, evenly over the study: what learning the hyperparameters costs grows with their cube
 CLIMBS = 25  # iterations: more change the hyperparameters, and not what is asked next
-FAR = 2.0  # a constraint's logarithm is cut here: how badly it is broken beyond e squared teaches nothing
 NOISE = 0.02  # of one measurement: where no more is left to learn than that, nothing is (Huang et al. 2006)
 LIKELY = 0.5  # what rather fails than runs counts even less than its chance: failures cost minutes, and teach little
 WORTHWHILE = 0.01  # an improvement by less, as a share, is not looked for: it would drown in the noise
@@ -130,8 +129,8 @@ class Belief:
     def _constraints(self) -> Sequence[GaussianProcessRegressor]:
         """One for each constraint that was broken; one that never was counts as kept."""
         names = {name: None for each in self._ran for name in each.excesses}
-        told = [np.array([each.excesses.get(name, 0.0) for each in self._ran]) for name in names]
-        return [self._process(_bounded(excesses)) for excesses in told if (excesses > 0).any()]
+        told = [np.array([bounded(each.excesses.get(name, 0.0)) for each in self._ran]) for name in names]
+        return [self._process(logarithms) for logarithms in told if (logarithms > 0).any()]
 
     @cached_property
     def _objective(self) -> GaussianProcessRegressor:
@@ -239,8 +238,3 @@ def _logarithm(values: Vector) -> Vector:
     if (values < 0).all():
         return -np.log(-values)
     return values / (np.ptp(values) or 1.0)
-
-
-def _bounded(excesses: Vector) -> Vector:
-    """The logarithm of metric over bound."""
-    return np.log(np.clip(1 + excesses, math.exp(-FAR), math.exp(FAR)))

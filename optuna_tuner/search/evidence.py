@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -15,6 +16,7 @@ from optuna_tuner.values import Scalar
 
 KIND = "kind"  # why it was tried, a member of AttemptKind, as an attribute of the trial
 EFFECTIVE_CONFIG = "effective_config"  # what a trial's server told of itself, as an attribute of the trial
+FAR = 2.0  # a constraint's logarithm is cut here: how badly it is broken beyond e squared teaches nothing
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,6 +40,11 @@ class Evidence:
     def feasible(self) -> bool:
         """Whether it ran and kept every constraint."""
         return self.ran and all(excess <= 0 for excess in self.excesses.values())
+
+
+def bounded(excess: float) -> float:
+    """The logarithm of metric over bound, of a constraint that exceeds its bound by such a share."""
+    return math.log(min(max(1 + excess, math.exp(-FAR)), math.exp(FAR)))
 
 
 def evidence_of(study: Study, space: Mapping[str, Parameter], default: Configuration) -> Sequence[Evidence]:

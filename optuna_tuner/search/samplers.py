@@ -13,12 +13,14 @@ from optuna.samplers import BaseSampler
 from optuna.study import Study
 from optuna.trial import FrozenTrial
 
+from optuna_tuner.search.gp import Gp
 from optuna_tuner.search.grid import Grid
+from optuna_tuner.search.joint import JointQmc, JointTpe
 from optuna_tuner.search.objection import NOTHING_KNOWN, Objection
 from optuna_tuner.search.one_by_one import OneByOne
 from optuna_tuner.search.redrawing import Redrawing
 from optuna_tuner.search.serving import Serving
-from optuna_tuner.spec.space import Choice, Parameter, Switch, shell_word
+from optuna_tuner.spec.space import Parameter, shell_word
 from optuna_tuner.spec.study import Pruner, Sampler, StudySpec
 from optuna_tuner.values import Params, Scalar
 
@@ -42,6 +44,11 @@ class Problem:
     ahead: int = 0
     default: Mapping[str, Scalar] = field(default_factory=dict)
 
+    @property
+    def spread(self) -> int:
+        """How many trials there are before the sampler has learnt: those ahead, and those that spread out."""
+        return self.ahead + self.sampler.startup_trials
+
     @classmethod
     def of(cls, spec: StudySpec, default: Mapping[str, Scalar] | None = None) -> Problem:
         """A study's."""
@@ -56,80 +63,52 @@ def make_sampler(problem: Problem, number: int, objection: Objection = NOTHING_K
     and a resumed study would choose them again.
 
     TPE takes the best of several draws, which may lie where it was never told that nothing can run. Where that was
-    passed over some times, it draws again without choosing: what is like its good trials, which could run.
+    passed over some times, it draws again without choosing: what is like its good trials, which could run. The Gaussian
+    process then leaves it to chance; its first trials spread over the space as those of `serving` do.
     """
     seed = seed_of(problem.sampler.seed, f"{number}")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # known: our Optuna is pinned below 6
-        match problem.sampler.kind:
-            case "grid":
-                return Grid(problem.space, objection)
-            case "serving":
-                spread = problem.ahead + problem.sampler.startup_trials
-                return Serving(problem.space, spread=spread, seed=seed, objection=objection, default=problem.default)
-            case _:
-                again = seed_of(problem.sampler.seed, f"{number} again")
-                base, loose = _base(problem, seed, CANDIDATES), _base(problem, again, 1)
-                return Redrawing(base, loose, problem.space, objection)
+        kind = problem.sampler.kind
+        if kind == "grid":
+            return Grid(problem.space, objection)
+        if kind == "serving" or (kind == "gp" and number < problem.spread):
+            return Serving(
+                problem.space, spread=problem.spread, seed=seed, objection=objection, default=problem.default
+            )
+        loose = _loose(problem, seed_of(problem.sampler.seed, f"{number} again"))
+        return Redrawing(_favourite(problem, seed), loose, problem.space, objection)
 
 
-def _base(problem: Problem, seed: int | None, candidates: int) -> BaseSampler:
-    match problem.sampler.kind:
+def _favourite(problem: Problem, seed: int | None) -> BaseSampler:
+    space, settings = problem.space, problem.sampler
+    match settings.kind:
         case "random":
             return optuna.samplers.RandomSampler(seed=seed)
+        case "qmc":
+            return JointQmc(space, settings.seed)
         case "nsga2":
             return optuna.samplers.NSGAIISampler(seed=seed)
+        case "gp":
+            return Gp(space, seed=seed, default=problem.default)
         case _:
-            return JointTpe(problem, seed, candidates)
+            return JointTpe(space, startup=settings.startup_trials, seed=seed, candidates=CANDIDATES)
+
+
+def _loose(problem: Problem, seed: int | None) -> BaseSampler:
+    """What is asked where the favourites were all refused."""
+    match problem.sampler.kind:
+        case "gp":
+            return optuna.samplers.RandomSampler(seed=seed)
+        case "tpe":
+            return JointTpe(problem.space, startup=problem.sampler.startup_trials, seed=seed, candidates=1)
+        case _:
+            return _favourite(problem, seed)
 
 
 def seed_of(seed: int | None, stream: str) -> int | None:
     """The seed of a random stream of its own; None, for any, where the study has none."""
     return None if seed is None else zlib.crc32(f"{seed} {stream}".encode())
-
-
-class JointTpe(optuna.samplers.TPESampler):
-    """TPE that draws parameters with the same condition jointly, whatever the history holds.
-
-    By itself Optuna's works on the parameters that all trials share, which the baseline, having none, would empty. With
-    `group=True` it learns the groups from the history, and a trial with a few parameters, as a study file may want one
-    tried first, would part them from all others for ever. Here the space says which belong together.
-    """
-
-    def __init__(self, problem: Problem, seed: int | None, candidates: int) -> None:
-        super().__init__(
-            seed=seed,
-            n_ei_candidates=candidates,
-            n_startup_trials=problem.sampler.startup_trials,
-            multivariate=True,
-            constant_liar=True,
-        )
-        self._space = problem.space
-
-    def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:  # noqa: ARG002  Optuna's signature
-        """All parameters that have a choice."""
-        found = {name: _distribution(name, parameter) for name, parameter in self._space.items()}
-        return {name: each for name, each in found.items() if not each.single()}
-
-    def sample_relative(
-        self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
-    ) -> dict[str, Scalar]:
-        """One group after another; what is drawn for a parameter whose condition does not hold is never asked for."""
-        groups: dict[str, dict[str, BaseDistribution]] = {}
-        for name, each in search_space.items():
-            groups.setdefault(str(sorted(self._space[name].conditions().items())), {})[name] = each
-        chosen: dict[str, Scalar] = {}
-        for group in groups.values():
-            chosen |= super().sample_relative(study, trial, group)
-        return chosen
-
-
-def _distribution(name: str, parameter: Parameter) -> BaseDistribution:
-    """What the parameter asks Optuna for."""
-    example = parameter.values()[0] if isinstance(parameter, Choice | Switch) else parameter.low
-    trial = optuna.trial.FixedTrial({name: example})
-    parameter.suggest(trial, name)
-    return trial.distributions[name]
 
 
 class Repeated(OneByOne):

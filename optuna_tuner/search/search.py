@@ -14,7 +14,8 @@ from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, Trial, TrialState
 from pydantic import TypeAdapter
 
-from optuna_tuner.errors import ConflictError, NotFoundError
+from optuna_tuner.errors import ConflictError, EnvironmentFaultError, NotFoundError
+from optuna_tuner.search.gp import missing_for
 from optuna_tuner.search.objection import NOTHING_KNOWN, Objection, first_of, forbidden
 from optuna_tuner.search.outlook import outlook
 from optuna_tuner.search.samplers import Problem, Repeated, make_sampler
@@ -25,7 +26,7 @@ from optuna_tuner.spec.study import Rule, Sampler
 from optuna_tuner.values import Blame, Cause, Load, LoadKind, Measurement, Scalar
 
 Written = Mapping[str, object]  # as in a study file, or made of the same types already
-SamplerKind = Literal["serving", "tpe", "random", "grid", "nsga2"]
+SamplerKind = Literal["serving", "tpe", "gp", "random", "qmc", "grid", "nsga2"]
 
 _SPACE: TypeAdapter[Mapping[str, Parameter]] = TypeAdapter(Mapping[str, Parameter])
 _GOALS: TypeAdapter[Goals] = TypeAdapter(Goals)
@@ -56,7 +57,8 @@ class Search:
     Ask as often as you like before you tell: what is not told yet is taken for being tried. With `storage`, a
     database's URL, the search outlives the process: the same arguments go on where it was left.
 
-    Raises ValueError where space, goals or rules cannot be read.
+    Raises ValueError where space, goals or rules cannot be read, and EnvironmentFaultError where the sampler needs what
+    is not installed.
 
     Attributes:
         space: each parameter, as under `space` in a study file.
@@ -86,6 +88,8 @@ class Search:
 
     def __post_init__(self) -> None:
         """Read what was given, and begin or go on."""
+        if (missing := missing_for(self.sampler)) is not None:
+            raise EnvironmentFaultError(missing)
         self._space = _SPACE.validate_python(self.space)
         self._goals = _GOALS.validate_python(self.goals)
         self._objection = self.rules if callable(self.rules) else _against(self.rules)

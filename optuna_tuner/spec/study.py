@@ -87,8 +87,8 @@ class Sampler(BaseModel):
 
     model_config = STRICT
 
-    kind: Literal["serving", "tpe", "random", "grid", "nsga2"] = Field(
-        default="serving", description="serving is made for servers' flags; the others are Optuna's."
+    kind: Literal["serving", "tpe", "gp", "random", "qmc", "grid", "nsga2"] = Field(
+        default="serving", description="serving is made for servers' flags; the others are Optuna's; gp needs torch."
     )
     seed: int | None = Field(
         default=None, ge=0, le=2**32 - 1, description="One worker with the same seed and scores asks the same again."

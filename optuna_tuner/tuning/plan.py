@@ -9,6 +9,7 @@ from itertools import islice
 
 from optuna_tuner.catalog.catalogue import Effect
 from optuna_tuner.search.extra_runs import ExtraRuns, extra_runs
+from optuna_tuner.search.gp import missing_for
 from optuna_tuner.search.grid import left_out, trials_of
 from optuna_tuner.spec.effects import effects
 from optuna_tuner.spec.study import StudySpec
@@ -98,10 +99,7 @@ def _beyond_speed(spec: StudySpec) -> str:
 
 
 def _warnings(spec: StudySpec, parts: Parts) -> tuple[str, ...]:
-    found = []
-    missing = parts.benchmark.missing()
-    if missing:
-        found.append(missing)
+    found = list(filter(None, (parts.benchmark.missing(), missing_for(spec.sampler.kind))))
     if spec.budget.trials <= spec.sampler.startup_trials + spec.baseline:
         found.append(
             f"all {spec.budget.trials} trials are the baseline or random ones: "

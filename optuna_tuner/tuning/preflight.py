@@ -10,6 +10,7 @@ from pathlib import Path
 from optuna_tuner.catalog.shelf import plain_version
 from optuna_tuner.contracts import Kinds
 from optuna_tuner.errors import EnvironmentFaultError
+from optuna_tuner.search.gp import missing_for
 from optuna_tuner.spec.files import check_study
 from optuna_tuner.spec.study import Part, StudySpec
 from optuna_tuner.tuning.model import model_paths
@@ -20,7 +21,7 @@ from optuna_tuner.values import Launch, Params, Slot
 def demand(spec: StudySpec, kinds: Kinds, slot: Slot) -> None:
     """Raise EnvironmentFaultError for what is missing here, SpecError for flags that the engine here does not have."""
     parts = assemble(spec, kinds)
-    missing = parts.benchmark.missing()
+    missing = parts.benchmark.missing() or missing_for(spec.sampler.kind)
     if missing:
         raise EnvironmentFaultError(missing)
     launch = parts.engine.render(model_paths(spec.model), Params(), slot)

@@ -167,7 +167,7 @@ def driver_error(store: Store) -> Exception:
     return psycopg.OperationalError("cut")
 
 
-@pytest.mark.parametrize("kind", ["tpe", "random", "grid", "nsga2"])
+@pytest.mark.parametrize("kind", ["tpe", "random", "qmc", "grid", "nsga2"])
 def test_a_repeated_configuration_is_exactly_the_same_whatever_chose_it(store: Store, kind: str) -> None:
     study_spec = spec(kind, budget=12) if kind != "grid" else small_grid()
     record = create_or_resume(store, study_spec)

@@ -14,7 +14,7 @@ from optuna_tuner.spec.study import StudySpec
 from optuna_tuner.store.records import Choice
 from optuna_tuner.values import Params, Scalar
 
-KINDS = ["tpe", "random", "nsga2"]
+KINDS = ["tpe", "random", "qmc", "nsga2"]
 SPACE: Mapping[str, object] = {
     "tokens": {"type": "choice", "choices": [32, 64, 128, 256]},
     "sequences": {"type": "int", "low": 16, "high": 256},

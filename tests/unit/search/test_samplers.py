@@ -40,7 +40,7 @@ def test_a_seed_repeats_a_trial_but_never_gives_two_trials_one_stream() -> None:
     assert len(set(chosen)) > 15
 
 
-@pytest.mark.parametrize("kind", ["serving", "tpe", "random", "grid", "nsga2"])
+@pytest.mark.parametrize("kind", ["serving", "tpe", "random", "qmc", "grid", "nsga2"])
 def test_every_sampler_learns_beside_a_baseline_without_parameters(kind: str) -> None:
     study_spec = spec(kind, seed=None)
     study = optuna.create_study(direction="maximize")
@@ -103,6 +103,19 @@ def test_tpe_draws_jointly_though_some_trials_have_few_parameters() -> None:
     assert drawn.relative_params.keys() == {"a", "b", "c"}
     assert suggest(study_spec.space, drawn).flags["a"] == drawn.relative_params["a"]
     assert study.best_value == 1.0
+
+
+def test_qmc_goes_on_in_one_sequence_whoever_asks() -> None:
+    """It spreads better than chance: of every eight points in a row each lies in another eighth of the range."""
+    study_spec = spec("qmc")
+    study = optuna.create_study(direction="maximize")
+    study.tell(study.ask(), 1.0)  # the baseline has no parameters
+    asked = []
+    for number in range(1, 17):
+        study.sampler = make_sampler(Problem.of(study_spec), number)  # a worker of its own for each trial
+        asked.append(int(suggest(study_spec.space, study.ask()).flags["a"]))
+    for eight in (asked[:8], asked[8:]):
+        assert {value * 8 // 1001 for value in eight} == set(range(8))
 
 
 def test_a_grid_counts_what_is_tried_first_beside_its_own() -> None:
