@@ -1,1 +1,1 @@
-pytest_plugins = ["catalogues", "clusters", "databases", "dockers", "runs", "slurm_cluster", "stores"]
+pytest_plugins = ["catalogues", "clusters", "databases", "dockers", "apptainers", "runs", "slurm_cluster", "stores"]

@@ -57,7 +57,7 @@ class DockerDaemon:
     def furnish(self) -> None:
         """An image, which is nothing but links: all programs are this machine's own, mounted read-only."""
         with self.client() as client:
-            client.import_image_from_data(_links(), repository=REPOSITORY, tag=TAG)
+            client.import_image_from_data(links(), repository=REPOSITORY, tag=TAG)
 
     def clear(self) -> None:
         with self.client() as client:
@@ -68,7 +68,7 @@ class DockerDaemon:
     @property
     def options(self) -> Mapping[str, JsonValue]:
         """What the deployer needs to start this machine's Python."""
-        mounts: list[JsonValue] = [{"source": path, "target": path} for path in _programs()]
+        mounts: list[JsonValue] = [{"source": path, "target": path} for path in programs()]
         return {"host": self.address, "mounts": mounts, "caches": {}}
 
     def containers(self, name: str = "") -> Sequence[str]:
@@ -131,7 +131,7 @@ def _sdk() -> ModuleType:
     return sdk
 
 
-def _links() -> bytes:
+def links() -> bytes:
     packed = io.BytesIO()
     with tarfile.open(fileobj=packed, mode="w") as tar:
         for name in ("bin", "lib", "lib64"):
@@ -144,7 +144,7 @@ def _links() -> bytes:
     return packed.getvalue()
 
 
-def _programs() -> Sequence[str]:
+def programs() -> Sequence[str]:
     """Folders of this machine that its Python needs, and none twice."""
     wanted = ["/usr", sys.base_prefix, sys.prefix, str(Path(__file__).parents[1]), *filter(os.path.isdir, sys.path)]
     paths = sorted({os.path.realpath(path) for path in wanted})

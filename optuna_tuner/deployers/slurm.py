@@ -17,7 +17,7 @@ from optuna_tuner.deployers.slurm_jobs import Job
 from optuna_tuner.deployers.slurm_misfits import misfits
 from optuna_tuner.deployers.slurm_options import SlurmOptions
 from optuna_tuner.deployers.slurm_request import body_of, read_body
-from optuna_tuner.deployers.slurm_script import SAYS, Served, said_by_server, served
+from optuna_tuner.deployers.slurm_script import SAYS, Served, said_by_apptainer, said_by_server, served
 from optuna_tuner.deployers.tunnel import Tunnel
 from optuna_tuner.errors import DeployerError, EnvironmentFaultError
 from optuna_tuner.values import Endpoint, Handle, Json, Launch, Request, Slot, State, Status
@@ -97,6 +97,12 @@ class Slurm(Deployer):
         state = job.meaning(began=bool(began))
         if state.status is Status.LOST and job.has_ended and not self._place(handle):
             return State(status=Status.LOST, detail=f"{state.detail}: {_last_line(self._cluster.log(handle.name))}")
+        if (
+            state.status is Status.EXITED
+            and self._options.apptainer
+            and (refused := said_by_apptainer(self.log(handle)))
+        ):
+            return State(status=Status.LOST, detail=f"{state.detail.partition(':')[0]}: apptainer: {refused}")
         if state.status is Status.RUNNING and self._tunnel:
             return self._tunnel.state(handle) or state
         return state

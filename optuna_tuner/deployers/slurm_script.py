@@ -15,6 +15,7 @@ from optuna_tuner.values import Launch
 TICKET, LOG = ".ticket", ".log"
 SERVES = "optuna-tuner: serves on "  # what follows is NODE:PORT; before this line the server has not begun
 SAYS = "optuna-tuner: "
+_REFUSED = re.compile(r"(?:\x1b\[\d+m)?(?:FATAL:   |ERROR  : )(.*)")  # Apptainer's own words, 1.4
 _LOOK_EVERY_S = 10
 _GRACE_S = 60
 
@@ -96,6 +97,13 @@ def served(log: str) -> Served | None:
     """What the script said of where its server is; None where it has not come so far."""
     found = re.search(rf"^{SERVES}(\S+):(\d+)$", log, re.MULTILINE)
     return Served(node=found[1], port=int(found[2])) if found else None
+
+
+def said_by_apptainer(log: str) -> str | None:
+    """Why it could not start the server: no image, nothing to bind, no such command in it. None where it did."""
+    lines = [line for line in log.replace("\x1b[0m", "").splitlines() if line.strip()]
+    refused = _REFUSED.match(lines[-1]) if lines else None
+    return refused[1] if refused else None
 
 
 def said_by_server(log: str) -> str:

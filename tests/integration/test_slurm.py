@@ -31,6 +31,7 @@ def own_home(slurm: SlurmCluster, monkeypatch: pytest.MonkeyPatch) -> None:
 
 class TestSlurm(DeployerCases):
     deployer_class = Slurm
+    not_found: ClassVar[str] = "command not found: no-such-command"
     seen_s: ClassVar[float] = 8.0  # Slurm itself takes a second or two to clean up, and is asked once a second
     cluster: ClassVar[SlurmCluster]
 
@@ -88,7 +89,7 @@ class TestSlurm(DeployerCases):
         handle = deployer.start(request, tmp_path)
         try:
             state = self.seen(deployer, handle, Status.LOST)
-            assert "command not found: no-such-command" in state.detail
+            assert self.not_found in state.detail
         finally:
             deployer.stop(handle, 0)
 

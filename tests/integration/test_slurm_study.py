@@ -90,6 +90,13 @@ def test_a_study_runs_on_a_cluster_with_two_workers(slurm: SlurmCluster, tuner: 
     assert slurm.queue() == []
 
 
+def test_a_study_runs_in_containers(slurm: SlurmCluster, tuner: Tuner, home: Path, container: JsonValue) -> None:
+    ran = say("run", str(file(home, apptainer=container)))
+    assert ran.returncode == 0, ran.stderr
+    assert [trial.state for trial in tuner.trials("jobs")] == [TrialState.FEASIBLE] * 2
+    assert slurm.queue() == []
+
+
 @pytest.mark.parametrize("phase", ["queue", "start_up", "benchmark"])
 def test_the_job_of_a_killed_worker_is_found_and_ended(
     slurm: SlurmCluster, tuner: Tuner, home: Path, phase: str

@@ -3,7 +3,7 @@
 import pytest
 
 from optuna_tuner.deployers.slurm_jobs import Job, job_of, job_of_accounting
-from optuna_tuner.deployers.slurm_script import Served, said_by_server, served
+from optuna_tuner.deployers.slurm_script import Served, said_by_apptainer, said_by_server, served
 from optuna_tuner.values import Cause, Status
 
 SHOWN = (
@@ -89,3 +89,20 @@ def test_the_scripts_own_line_tells_the_place_and_is_not_the_servers() -> None:
     assert served(log) == Served(node="n1", port=21000)
     assert said_by_server(log) == "loading cuda/12.4\nready\noptuna-tuner: serves on n2:1\n"
     assert served("optuna-tuner: serves on n1:") is None
+
+
+@pytest.mark.parametrize(
+    ("log", "refused"),
+    [
+        (
+            'WARNING: skipping\nFATAL:   "vllm": executable file not found in $PATH\n',
+            '"vllm": executable file not found in $PATH',
+        ),
+        ("\x1b[91mERROR  : Requesting capability set\n\x1b[0m", "Requesting capability set"),
+        ("FATAL:   could not open image\nINFO: the server began all the same\n", None),
+        ("Traceback\nFATAL: CUDA is out of memory\n", None),
+        ("", None),
+    ],
+)
+def test_what_apptainer_itself_refuses_is_told_from_the_servers_words(log: str, refused: str | None) -> None:
+    assert said_by_apptainer(log) == refused
