@@ -2,8 +2,10 @@
 
 `OPTUNA_TUNER_TEST_KUBECONFIG` is its kubeconfig, whose context's namespace `default` may be used;
 `OPTUNA_TUNER_TEST_KUBERNETES_IMAGE` an image with Python 3.11 or newer, by default Docker's own;
-`OPTUNA_TUNER_TEST_OME_MODEL` a ClusterBaseModel that is ready there. The fake one holds OME's objects against its own
-definitions, where a folder of them lies beside the checkout, in shared/data/ome-crds.
+`OPTUNA_TUNER_TEST_KUBERNETES_MOUNTS` says that this machine is its node: folders, separated by colons, that its pods
+need to run this machine's own programs; `OPTUNA_TUNER_TEST_OME_MODEL` a ClusterBaseModel that is ready there. The fake
+one holds OME's objects against its own definitions, where a folder of them lies beside the checkout, in
+shared/data/ome-crds.
 """
 
 from __future__ import annotations
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
     from optuna_tuner.deployers.kubernetes_api import Api
 
 REAL = os.environ.get("OPTUNA_TUNER_TEST_KUBECONFIG")
+MOUNTS = [each for each in os.environ.get("OPTUNA_TUNER_TEST_KUBERNETES_MOUNTS", "").split(":") if each]
 IMAGE = os.environ.get("OPTUNA_TUNER_TEST_KUBERNETES_IMAGE", "python:3.11-slim")
 _CRDS = (each / "shared/data/ome-crds" for each in Path(__file__).parents)
 CRDS = next((each for each in _CRDS if each.is_dir()), None)
@@ -59,6 +62,12 @@ class Cluster:
     @property
     def options(self) -> Mapping[str, JsonValue]:
         return {"kubeconfig": str(self.kubeconfig), "poll_s": 0.2, "shm_size": "64Mi", "max_life_s": 600}
+
+    @property
+    def own_options(self) -> Mapping[str, JsonValue]:
+        """With the programs of this machine: for those who run whole studies."""
+        mounts: list[JsonValue] = [{"host_path": each, "target": each} for each in MOUNTS]
+        return {**self.options, "max_life_s": 90_000, "volumes": mounts}
 
     @property
     def ome_options(self) -> Mapping[str, JsonValue]:
@@ -105,7 +114,10 @@ def ome_options(kubeconfig: Path, **more: JsonValue) -> dict[str, JsonValue]:
 
 @contextmanager
 def cluster_process() -> Iterator[Cluster]:
-    """The fake one in a process of its own, for those who fork."""
+    """The fake one in a process of its own, for those who fork; or the real one of this machine."""
+    if REAL and MOUNTS:
+        yield Cluster(Path(REAL))
+        return
     words = [sys.executable, "-c", _CLUSTER, IMAGE, *map(str, filter(None, [CRDS]))]
     with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None

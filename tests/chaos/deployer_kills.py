@@ -282,7 +282,7 @@ def slurm(folder: Path) -> Iterator[Real]:
 
 @contextmanager
 def kubernetes(folder: Path) -> Iterator[Real]:  # noqa: ARG001  all lie in a home of their own
-    """Jobs of the fake cluster; the one of these that is not the real thing."""
+    """Jobs of the fake cluster, or of a real one of this machine that the environment names."""
     with cluster_process() as cluster:
         yield Real(
             "deployers/kubernetes.py",
@@ -293,7 +293,7 @@ def kubernetes(folder: Path) -> Iterator[Real]:  # noqa: ARG001  all lie in a ho
                 "forwarding": Gate("deployers/tunnel.py", "Tunnel._start"),
                 "deleted": Gate("deployers/tunnel.py", "Tunnel.close"),
             },
-            {"kind": "kubernetes", **cluster.options},
+            {"kind": "kubernetes", **cluster.own_options},
             {"image": clusters.IMAGE},
             lambda server: [*cluster.objects(server), *marked(f"{server}-tunnel")],
         )
