@@ -23,7 +23,8 @@ from itertools import islice
 from pathlib import Path
 
 from optuna_tuner.benchmarks import prompts, scenarios
-from optuna_tuner.benchmarks.genai_bench import GenaiBench, GenaiBenchOptions
+from optuna_tuner.benchmarks.genai_bench import GenaiBench
+from optuna_tuner.benchmarks.genai_bench_options import GenaiBenchOptions
 from optuna_tuner.benchmarks.http import Http, HttpOptions
 from optuna_tuner.clock import Deadline
 from optuna_tuner.contracts import Benchmark, Target

@@ -32,6 +32,10 @@ class Deadline:
         """The earlier of this deadline and so many seconds from now; ended by the same flag."""
         return Deadline(min(self.at, time.monotonic() + seconds), self.stopped)
 
+    def later(self, seconds: float) -> Deadline:
+        """So many seconds later, for time that went by before the work could begin; ended by the same flag."""
+        return Deadline(self.at + seconds, self.stopped)
+
     @property
     def left_s(self) -> float:
         """Seconds left, zero when it has passed."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Protocol
@@ -12,6 +12,7 @@ from typing import ClassVar, Protocol
 from pydantic import BaseModel
 
 from optuna_tuner.catalog.catalogue import Catalogue
+from optuna_tuner.client_site import ClientSite, Program, Vantage
 from optuna_tuner.clock import Deadline
 from optuna_tuner.load_range import LoadRange
 from optuna_tuner.memory.layout import Layout, Settings
@@ -170,6 +171,21 @@ class Deployer(Plugin):
         """Seconds for which `state` may still call a server running after its machine has gone."""
         return 0.0
 
+    @property
+    def hosts_clients(self) -> bool:
+        """Whether load clients run where its servers do, by `client_site`."""
+        return False
+
+    def client_site(self, handle: Handle) -> ClientSite | None:
+        """Where load clients of this server run; None for the worker's machine."""
+        del handle
+        return None
+
+    def planned_client(self, server: Request, program: Callable[[Vantage], Program], limit_s: float) -> Request | None:
+        """What would be sent for a load client of this server, pure and printable; None where nothing is."""
+        del server, program, limit_s
+        return None
+
     @abstractmethod
     def render(self, launch: Launch, name: str, labels: Mapping[str, str], slot: Slot) -> Request:
         """The complete request, pure and printable. `name` is unique and deterministic; `labels` find it again."""
@@ -204,7 +220,10 @@ class Deployer(Plugin):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Target:
-    """What a benchmark shall load, and where its raw reports go. `seed` keeps prompts apart between trials."""
+    """What a benchmark shall load, and where its raw reports go. `seed` keeps prompts apart between trials.
+
+    `site`: its client shall run there; None for this machine.
+    """
 
     endpoint: Endpoint
     model: Model
@@ -214,6 +233,7 @@ class Target:
     success_rate: float  # share of requests that must complete, 0 to 1
     slot: Slot
     service_type: str = ""  # the kind of the engine, as the lines of single requests name it
+    site: ClientSite | None = None
 
 
 class Benchmark(Plugin):
@@ -254,6 +274,14 @@ class Benchmark(Plugin):
         """The figures of the load that was found, where the client of the probes does not report them; else None."""
         del target, load, deadline
         return None
+
+    def bound_here(self) -> str | None:
+        """Why its client can run on the worker's machine alone; None where it is a program that runs at a `site`."""
+        return f"the benchmark {self.kind} runs beside the worker"
+
+    def program(self, target: Target, vantage: Vantage) -> Program:
+        """The program that `run` starts first, pure; of a benchmark that is not `bound_here`."""
+        raise NotImplementedError(f"{self.kind} is no program")
 
     @abstractmethod
     def missing(self) -> str | None:

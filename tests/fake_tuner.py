@@ -61,6 +61,7 @@ class FakeTuner(Tuner):
         return Plan(
             spec=self.sample.spec,
             launches=(request,) * 3,
+            load_client=None,
             remarks=(("max_num_batched_tokens is cut",), (), ()),
             space_size=float("inf"),
             left_out=0,

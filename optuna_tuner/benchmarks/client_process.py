@@ -7,11 +7,13 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from optuna_tuner.clock import Deadline, poll
+from optuna_tuner.client_site import STDERR, STDOUT, LoadClient, Program, Vantage
+from optuna_tuner.clock import Deadline, epoch, now, poll
+from optuna_tuner.contracts import Target
 from optuna_tuner.errors import BenchmarkError
 
 if TYPE_CHECKING:
@@ -23,14 +25,17 @@ FOREIGN = ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "__PYVENV_LAUNCHER__")  # 
 
 
 class Client:
-    """A running client. Its output lies in two files of its folder. `started_at` is by the clock of its file system."""
+    """A program that runs on this machine. Its output lies in two files of its folder."""
+
+    waited_s = 0.0
 
     def __init__(self, argv: Sequence[str], env: Mapping[str, str], folder: Path) -> None:
-        self.folder, self.stdout, self.stderr = folder, folder / "stdout.txt", folder / "stderr.txt"
+        self.folder, stdout = folder, folder / STDOUT
+        self.epoch_s = epoch() - now()
         inherited = {name: value for name, value in os.environ.items() if name not in FOREIGN}
         guard = [sys.executable, "-m", "optuna_tuner.benchmarks.client_guard", "--", *argv]
-        with self.stdout.open("wb") as out, self.stderr.open("wb") as err:
-            self.started_at = self.stdout.stat().st_mtime
+        with stdout.open("wb") as out, (folder / STDERR).open("wb") as err:
+            self.started_at = stdout.stat().st_mtime
             self._process = subprocess.Popen(  # noqa: S603  an argv list from the study file, no shell
                 guard, env={**inherited, **env}, stdin=subprocess.PIPE, stdout=out, stderr=err, start_new_session=True
             )
@@ -39,14 +44,6 @@ class Client:
     def exit_code(self) -> int | None:
         """None while it runs."""
         return self._process.poll()
-
-    def tail(self) -> str:
-        """The end of what it said on standard error, else on standard output."""
-        texts = [ending(path, LONGEST_TAIL).decode(errors="replace").strip() for path in self._outputs()]
-        return next((text for text in texts if text), "")
-
-    def _outputs(self) -> tuple[Path, Path]:
-        return self.stderr, self.stdout
 
     def end(self) -> None:
         """Make sure that neither it nor a child of it runs: SIGTERM, two seconds, SIGKILL."""
@@ -77,6 +74,13 @@ class Client:
             os.killpg(self._process.pid, number)
 
 
+def tail(client: LoadClient) -> str:
+    """The end of what it said on standard error, else on standard output."""
+    paths = [path for name in (STDERR, STDOUT) if (path := client.folder / name).exists()]
+    texts = [ending(path, LONGEST_TAIL).decode(errors="replace").strip() for path in paths]
+    return next((text for text in texts if text), "")
+
+
 def ending(path: Path, most: int) -> bytes:
     """The last bytes of a file, which may be of any size."""
     with path.open("rb") as file:
@@ -84,13 +88,26 @@ def ending(path: Path, most: int) -> bytes:
         return file.read(most)
 
 
+def vantage_of(target: Target, folder: Path) -> Vantage:
+    """What a program with this folder calls the server and its folder, where it runs."""
+    if target.site is not None:
+        return target.site.vantage
+    return Vantage(url=target.endpoint.url, folder=str(folder))
+
+
+def started(program: Program, target: Target, folder: Path, deadline: Deadline) -> AbstractContextManager[LoadClient]:
+    """Run the program while the context lasts, where the target wants it. Raises BenchmarkError when it cannot be."""
+    for name, text in program.files.items():
+        (folder / name).write_text(text, encoding="utf-8")
+    return _started_here(program, folder) if target.site is None else target.site.started(program, folder, deadline)
+
+
 @contextmanager
-def started(argv: Sequence[str], env: Mapping[str, str], folder: Path) -> Iterator[Client]:
-    """Run the client while the context lasts. Raises BenchmarkError when it cannot be started."""
+def _started_here(program: Program, folder: Path) -> Iterator[LoadClient]:
     try:
-        client = Client(argv, env, folder)
+        client = Client(program.argv, program.env, folder)
     except OSError as error:
-        raise BenchmarkError(f"{argv[0]} cannot be started: {error.strerror}") from error
+        raise BenchmarkError(f"{program.argv[0]} cannot be started: {error.strerror}") from error
     try:
         yield client
     finally:

@@ -2,129 +2,34 @@
 
 from __future__ import annotations
 
-import json
-import math
-import os
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal, Self, cast
+from typing import ClassVar, cast
 
-from pydantic import BaseModel, BeforeValidator, Field, JsonValue, model_validator
+from pydantic import BaseModel
 
-from optuna_tuner.benchmarks import (
-    genai_bench_env,
-    load_search,
-    plausibility,
-    probes,
-    prompts,
-    report_check,
-    scenarios,
-    statistics,
-)
-from optuna_tuner.benchmarks.client_process import Client, ending, fresh_folder, started
+from optuna_tuner.benchmarks import genai_bench_env, plausibility, probes, report_check, scenarios, statistics
+from optuna_tuner.benchmarks.client_process import ending, fresh_folder, started, tail, vantage_of
+from optuna_tuner.benchmarks.genai_bench_options import GenaiBenchOptions
+from optuna_tuner.benchmarks.genai_bench_program import NAME, program_of
 from optuna_tuner.benchmarks.genai_bench_report import LevelReport, duration_s, spans
-from optuna_tuner.benchmarks.genai_bench_requests import keep_requests
-from optuna_tuner.benchmarks.http import Http, HttpOptions
+from optuna_tuner.benchmarks.genai_bench_requests import Level, keep_requests
+from optuna_tuner.benchmarks.http import Http
+from optuna_tuner.client_site import LoadClient, Program, Vantage
 from optuna_tuner.clock import Deadline, now, poll
 from optuna_tuner.contracts import Benchmark, Target
 from optuna_tuner.errors import BenchmarkError, DegradedError, EnvironmentFaultError
 from optuna_tuner.load_range import LoadRange
-from optuna_tuner.spec.misfits import Misfit, refuse
-from optuna_tuner.spec.space import STRICT
 from optuna_tuner.values import Load, Measurement
 
-NAME = "genai-bench"
 LOOK_S = 0.25
 _ERROR = re.compile(r"^(?:[\w.]*(?:Error|Exception)): .*$", re.MULTILINE)
 COUNTED_ANEW = 1.5
 DECLARED = statistics.DELIVERED - statistics.ITL
 NEARLY = 0.9  # of the time limit: a level that lasted so long was ended by it
-OFFLINE = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}  # unless the user has set them otherwise
-ENVIRONMENT = {
-    "TOKENIZERS_PARALLELISM": "false",
-    "ENABLE_UI": "false",  # its live screen costs CPU
-    "GENAI_BENCH_LOGGING_LEVEL": "DEBUG",  # the only place where it tells when each request started and ended
-    "MPLBACKEND": "Agg",
-    "NO_PROXY": "*",
-}
-
-
-class GenaiBenchOptions(BaseModel):
-    """Options of `benchmark: {kind: genai_bench}`."""
-
-    model_config = STRICT
-
-    scenario: Annotated[
-        tuple[scenarios.ScenarioText, ...],
-        BeforeValidator(scenarios.listed, json_schema_input_type=str | list[str]),
-        Field(min_length=1),
-    ] = Field(description="Traffic scenarios: D(64,32), N(mean,dev)/(mean,dev) or U(low,high)/(low,high).")
-    concurrency: load_search.Concurrency = Field(
-        description="Requests in flight at any time; one level each, or a search for the most."
-    )
-    requests: int = Field(default=100, ge=1, description="Requests of each level, at least: it looks once a second.")
-    repeat: int = Field(
-        default=1,
-        ge=1,
-        le=100,
-        description="Rounds: so often all levels are measured, one round after the other; figures are their means.",
-    )
-    max_time_s: float = Field(
-        default=600,
-        gt=0,
-        description="Time limit of a level, rounded up to whole minutes: genai-bench knows no others.",
-    )
-    warm_up_requests: int = Field(default=4, ge=0, description="Requests before the first level; not measured.")
-    task: Literal["text-to-text"] = Field(default="text-to-text", description="genai-bench's task.")
-    additional_params: Mapping[str, JsonValue] = Field(
-        default_factory=dict, description="Put into each request's body as they are."
-    )
-    executable: str | None = Field(default=None, description="Path of genai-bench; found by itself when left out.")
-
-    @model_validator(mode="after")
-    def _fits(self) -> Self:
-        if isinstance(self.concurrency, load_search.ConcurrencySearch):
-            load_search.refuse_several(self.scenario)
-        elif not self.users:
-            refuse([Misfit(("concurrency",), "must not be empty")])
-        return self
-
-    @property
-    def users(self) -> tuple[int, ...]:
-        """The levels; none where the load is searched."""
-        return () if isinstance(self.concurrency, load_search.ConcurrencySearch) else self.concurrency
-
-    def round(self) -> tuple[Load, ...]:
-        """Each level once; none where the load is searched."""
-        return tuple(Load(value=value, scenario=text) for text in self.scenario for value in self.users)
-
-    def searched(self) -> LoadRange | None:
-        """Where the load is searched."""
-        search = self.concurrency
-        return search.between(self.scenario[0]) if isinstance(search, load_search.ConcurrencySearch) else None
-
-    def at(self, load: Load) -> GenaiBenchOptions:
-        """The same at one load that was found, with so many requests that it is really there."""
-        requests = load_search.requests_of(load, self.requests)
-        return self.model_copy(update={"concurrency": (int(load.value),), "requests": requests, "repeat": 1})
-
-    def probing(self) -> HttpOptions:
-        """What the built-in client needs to look for the load with the same traffic."""
-        return HttpOptions(
-            scenario=self.scenario,
-            concurrency=self.concurrency,
-            requests=self.requests,
-            max_time_s=self.max_time_s,
-            additional_params=self.additional_params,
-        )
-
-    @property
-    def minutes(self) -> int:
-        """The time limit as genai-bench wants it."""
-        return math.ceil(self.max_time_s / 60)
 
 
 class GenaiBench(Benchmark):
@@ -150,6 +55,16 @@ class GenaiBench(Benchmark):
         """As the options say."""
         return self._options.searched()
 
+    def bound_here(self) -> str | None:
+        """A search for the load: it is the built-in client that looks for it."""
+        if self.searched() is None:
+            return None
+        return "the load is searched by the built-in client, which runs in the worker: say the loads in concurrency"
+
+    def program(self, target: Target, vantage: Vantage) -> Program:
+        """Of the first round."""
+        return program_of(self._options, target, vantage, f"{NAME}-1", self._options.executable or NAME)
+
     def missing(self) -> str | None:
         """How to get genai-bench; None when it is there."""
         return genai_bench_env.missing(self._options.executable)
@@ -165,14 +80,22 @@ class GenaiBench(Benchmark):
         """
         if target.endpoint.key_variable:
             raise EnvironmentFaultError("genai-bench takes a key only as an argument, where all can see it: use http")
-        program = genai_bench_env.find(self._options.executable)
-        if program is None:
-            raise EnvironmentFaultError(self.missing() or "")
+        executable = self._executable(target)
         for _ in range(self._options.repeat):
             run = _Run(self._options, target, fresh_folder(target.folder / "benchmark", NAME))
-            with started([str(program), *run.arguments()], _environment(), run.folder) as client:
+            program = program_of(self._options, target, vantage_of(target, run.folder), run.folder.name, executable)
+            with started(program, target, run.folder, deadline) as client:
+                deadline = deadline.later(client.waited_s)
                 for number, load in enumerate(self._options.round()):
                     yield run.measure(load, number, client, deadline)
+
+    def _executable(self, target: Target) -> str:
+        if target.site is not None:
+            return self._options.executable or NAME
+        found = genai_bench_env.find(self._options.executable)
+        if found is None:
+            raise EnvironmentFaultError(self.missing() or "")
+        return str(found)
 
     def probe(self, target: Target, loads: Iterable[Load], deadline: Deadline) -> Iterator[Measurement]:
         """By the built-in client, which starts at once; the figures are genai-bench's, at the load that is found."""
@@ -188,48 +111,23 @@ class _Run:
     """One process of genai-bench and its folder."""
 
     def __init__(self, options: GenaiBenchOptions, target: Target, folder: Path) -> None:
-        self.folder = folder
+        self.folder, self._started_at = folder, folder.stat().st_mtime
         self._options = options
         self._target = target
-        self._prompts = folder / "prompts.json"
-        prompts.write_lines(self._prompts, f"{target.seed} {folder.name}")
-        self._started_at = self._prompts.stat().st_mtime
         self._began = now()
 
-    def arguments(self) -> list[str]:
-        """Its command line. It adds /v1 to the base URL by itself; the key is a word that it insists on, no secret."""
-        options, endpoint = self._options, self._target.endpoint
-        pairs = [
-            ("--api-backend", "vllm"),
-            ("--api-base", endpoint.url.rstrip("/").removesuffix("/v1")),
-            ("--api-key", "none"),
-            ("--api-model-name", endpoint.model),
-            ("--model", self._target.model.name),
-            ("--model-tokenizer", self._target.model.tokenizer),
-            ("--task", options.task),
-            *(("--traffic-scenario", text) for text in options.scenario),
-            *(("--num-concurrency", str(value)) for value in options.users),
-            ("--max-time-per-run", str(options.minutes)),
-            ("--max-requests-per-run", str(options.requests)),
-            ("--dataset-path", str(self._prompts)),
-            ("--additional-request-params", json.dumps(dict(options.additional_params))),
-            ("--experiment-base-dir", str(self.folder)),
-            ("--experiment-folder-name", "report"),
-            ("--log-dir", str(self.folder)),
-        ]
-        return ["benchmark", *(word for pair in pairs for word in pair)]
-
-    def measure(self, load: Load, number: int, client: Client, deadline: Deadline) -> Measurement:
+    def measure(self, load: Load, number: int, client: LoadClient, deadline: Deadline) -> Measurement:
         """One level, the so-manyth of this run, as soon as its report is there, and only if it can be true."""
         path, report = self.wait_for(load, client, deadline)
         levels = spans(self._log())
         times = levels[number] if number < len(levels) else []
-        keep_requests(self._target, load, report, times, self.folder, number + 1)
+        here = Level(folder=self.folder, number=number + 1, epoch_s=client.epoch_s)
+        keep_requests(self._target, load, report, times, here)
         metrics = self.metrics(report, times)
         report_check.check_metrics(metrics, DECLARED, load.value)
         return Measurement(load=load, metrics=metrics, report=str(path.relative_to(self._target.folder)))
 
-    def wait_for(self, load: Load, client: Client, deadline: Deadline) -> tuple[Path, LevelReport]:
+    def wait_for(self, load: Load, client: LoadClient, deadline: Deadline) -> tuple[Path, LevelReport]:
         """The level's report as soon as it is complete; else an error that says whose fault it is."""
 
         def look() -> tuple[Path, LevelReport] | bool | None:
@@ -275,7 +173,7 @@ class _Run:
         path = self.folder / "genai_bench.log"
         return ending(path, report_check.LARGEST_REPORT_BYTES).decode(errors="replace") if path.exists() else ""
 
-    def _failure(self, load: Load, client: Client, deadline: Deadline, *, late: bool) -> Exception:
+    def _failure(self, load: Load, client: LoadClient, deadline: Deadline, *, late: bool) -> Exception:
         for path in self.folder.glob("report/debug_for_run_*.json"):
             records = LevelReport.read(report_check.read_report(path, self._started_at)).records()
             report_check.check_requests(records, 1, self._target.success_rate)
@@ -286,15 +184,12 @@ class _Run:
             return DegradedError(f"{story}: the server is too slow for the limit")
         if wrong := probes.probe(self._target, deadline):
             return DegradedError(f"{story}; the server does not answer as it should: {wrong}")
-        return BenchmarkError(f"{story}{self._reason(client)}", log_tail=client.tail())
+        return BenchmarkError(f"{story}{self._reason(client)}", log_tail=tail(client))
 
-    def _reason(self, client: Client) -> str:
+    def _reason(self, client: LoadClient) -> str:
         """The last error that it told, and the most frequent reason of all."""
-        told = _ERROR.findall(f"{self._log()}\n{client.tail()}")
+        told = _ERROR.findall(f"{self._log()}\n{tail(client)}")
         tokenizer = self._target.model.tokenizer
-        absent = "" if Path(tokenizer).is_dir() else f'; its tokenizer "{tokenizer}" is no folder on this machine'
+        known = self._target.site is not None or Path(tokenizer).is_dir()
+        absent = "" if known else f'; its tokenizer "{tokenizer}" is no folder on this machine'
         return f"{': ' + told[-1] if told else ''}{absent}"
-
-
-def _environment() -> dict[str, str]:
-    return {**OFFLINE, **{name: os.environ[name] for name in OFFLINE if name in os.environ}, **ENVIRONMENT}

@@ -3,33 +3,41 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from optuna_tuner.benchmarks.genai_bench_report import LevelReport, moments
-from optuna_tuner.clock import epoch, now
 from optuna_tuner.contracts import Target
 from optuna_tuner.request_log import RequestLine, RequestLog, file_name, printable
 from optuna_tuner.values import Load
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Level:
+    """One level of a run: the run's folder, the so-manyth in it, and its client's clock, as seconds since 1970."""
+
+    folder: Path
+    number: int
+    epoch_s: float
+
+
 def keep_requests(
-    target: Target, load: Load, report: LevelReport, times: Sequence[tuple[float, float]], folder: Path, number: int
+    target: Target, load: Load, report: LevelReport, times: Sequence[tuple[float, float]], level: Level
 ) -> None:
-    """Write the requests of a level, the so-manyth of its run, into the run's folder.
+    """Write the requests of a level into its run's folder.
 
     `times` are what genai-bench's log tells of the level. Raises BenchmarkError for a report that contradicts itself.
     """
-    log = RequestLog(folder / file_name(number, load))
-    for line in _lines(target, load, report, times, f"{folder.name}-{number}"):
+    log = RequestLog(level.folder / file_name(level.number, load))
+    for line in _lines(target, load, report, times, level):
         log.add(line)
     log.close()
 
 
 def _lines(
-    target: Target, load: Load, report: LevelReport, times: Sequence[tuple[float, float]], run: str
+    target: Target, load: Load, report: LevelReport, times: Sequence[tuple[float, float]], level: Level
 ) -> Iterator[RequestLine]:
-    records = report.records()
-    offset = epoch() - now()  # genai-bench's times are of the same monotonic clock of the same machine
+    records, run = report.records(), f"{level.folder.name}-{level.number}"
     places = zip(records, report.statuses(), moments(times, records), strict=True)
     for place, (record, status, moment) in enumerate(places, start=1):
         good = not record.error
@@ -39,8 +47,8 @@ def _lines(
             level=str(load),
             scenario=load.scenario,
             service_type=target.service_type,
-            timestamp_start=offset + moment[0] if moment else None,
-            timestamp_end=offset + moment[1] if moment else None,
+            timestamp_start=level.epoch_s + moment[0] if moment else None,
+            timestamp_end=level.epoch_s + moment[1] if moment else None,
             latency_s=record.e2e_s if good else None,
             success=good,
             http_status=status,

@@ -119,6 +119,10 @@ class Http(Benchmark):
         """As the options say."""
         return self._options.searched()
 
+    def bound_here(self) -> str | None:
+        """It sends from this process."""
+        return "the built-in client sends from the worker's own process: take genai_bench or script"
+
     def warm_up(self, target: Target, deadline: Deadline) -> None:
         """Send `warm_up_requests`; whether they succeed is the first level's matter."""
         probes.warm_up(target, self._options.scenario[0], self._options.warm_up_requests, deadline)

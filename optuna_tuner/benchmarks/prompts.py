@@ -83,13 +83,13 @@ def prompts(scenario: Scenario, scale: Scale, seed: str) -> Iterator[Prompt]:
         yield Prompt(text=words, input_tokens=tokens_in, output_tokens=tokens_out)
 
 
-def write_lines(path: Path, seed: str, lines: int = 1000, words: int = 8) -> None:
+def lines_of(seed: str, lines: int = 1000, words: int = 8) -> str:
     """A JSON list of short lines, the raw material from which a client with a tokenizer cuts prompts.
 
     Each line begins with a space, so that the words of two lines stay apart when they are joined.
     """
     random = Random(seed)  # noqa: S311  prompts are no secret
-    path.write_text(json.dumps([" " + text(random, words) for _ in range(lines)]), encoding="utf-8")
+    return json.dumps([" " + text(random, words) for _ in range(lines)])
 
 
 def scale_of_tokenizer(folder: str) -> Scale | None:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Annotated, ClassVar, Literal, cast
 
 from pydantic import BaseModel, BeforeValidator, Field, PositiveFloat, PositiveInt
 
 from optuna_tuner.benchmarks import report_check, scenarios
-from optuna_tuner.benchmarks.client_process import Client, ending, fresh_folder, started
+from optuna_tuner.benchmarks.client_process import ending, fresh_folder, started, tail, vantage_of
 from optuna_tuner.benchmarks.plausibility import overlong
+from optuna_tuner.client_site import STDOUT, LoadClient, Program, Vantage
 from optuna_tuner.clock import Deadline, now, poll
 from optuna_tuner.contracts import Benchmark, Target
 from optuna_tuner.errors import BenchmarkError, DegradedError
@@ -70,6 +70,14 @@ class Script(Benchmark):
         kind = LoadKind(self._options.load_kind)
         return tuple(Load(kind=kind, value=value) for value in self._options.loads)
 
+    def bound_here(self) -> str | None:
+        """Nothing: it is a program."""
+        return None
+
+    def program(self, target: Target, vantage: Vantage) -> Program:
+        """The command of the first level."""
+        return Program(argv=self.argv(target, self.loads()[0], vantage))
+
     def missing(self) -> str | None:
         """The program, where it can be known before the server is: it is on this machine or it is not."""
         program = self._options.command[0]
@@ -84,13 +92,15 @@ class Script(Benchmark):
         """One run of the command a level. A failing command is BenchmarkError, whatever it has printed."""
         for load in self.loads():
             folder, began = fresh_folder(target.folder / "benchmark", "script"), now()
-            with started(self.argv(target, load, folder), {}, folder) as client:
+            program = Program(argv=self.argv(target, load, vantage_of(target, folder)))
+            with started(program, target, folder, deadline) as client:
+                deadline = deadline.later(client.waited_s)
                 if poll(lambda client=client: client.exit_code, deadline) is None:  # type: ignore[misc]
-                    raise BenchmarkError(f"{load}: the command was not done in time", log_tail=client.tail())
+                    raise BenchmarkError(f"{load}: the command was not done in time", log_tail=tail(client))
                 metrics = self._believed(client, load, target.success_rate, now() - began)
             yield Measurement(load=load, metrics=metrics, report=str(folder.relative_to(target.folder)))
 
-    def _believed(self, client: Client, load: Load, success_rate: float, elapsed_s: float) -> Mapping[str, float]:
+    def _believed(self, client: LoadClient, load: Load, success_rate: float, elapsed_s: float) -> Mapping[str, float]:
         """The metrics of a command that ran so long; refuses failed requests, and what cannot be true."""
         metrics = self._read(client, load)
         report_check.check_values(metrics)
@@ -102,31 +112,31 @@ class Script(Benchmark):
             raise BenchmarkError(f"{load}: the report cannot be true: {fault}")
         return metrics
 
-    def argv(self, target: Target, load: Load, folder: Path) -> list[str]:
+    def argv(self, target: Target, load: Load, seen: Vantage) -> tuple[str, ...]:
         """The command with its placeholders replaced; other braces are left alone."""
-        values = (target.endpoint.url, target.endpoint.model, str(target.seed), str(folder), f"{load.value:g}")
+        values = (seen.url, target.endpoint.model, str(target.seed), seen.folder, f"{load.value:g}")
         words = list(self._options.command)
         for placeholder, value in zip(PLACEHOLDERS, values, strict=True):
             words = [word.replace(placeholder, value) for word in words]
-        return words
+        return tuple(words)
 
-    def _read(self, client: Client, load: Load) -> Mapping[str, float]:
+    def _read(self, client: LoadClient, load: Load) -> Mapping[str, float]:
         if client.exit_code:
-            tail = client.tail()
-            said = f": {tail.splitlines()[-1]}" if tail else ""
-            raise BenchmarkError(f"{load}: the command ended with code {client.exit_code}{said}", log_tail=tail)
+            words = tail(client)
+            said = f": {words.splitlines()[-1]}" if words else ""
+            raise BenchmarkError(f"{load}: the command ended with code {client.exit_code}{said}", log_tail=words)
         report = self._object(client)
         text = [name for name, value in report.items() if isinstance(value, bool) or not isinstance(value, int | float)]
         if text:
             raise BenchmarkError(f"{load}: no numbers: {json.dumps({name: report[name] for name in text})[:300]}")
         return cast("Mapping[str, float]", report)
 
-    def _object(self, client: Client) -> Mapping[str, Json]:
+    def _object(self, client: LoadClient) -> Mapping[str, Json]:
         if self._options.output == "file":
             return report_check.read_report(client.folder / REPORT, client.started_at)
-        lines = ending(client.stdout, LONGEST_LINE).strip().splitlines()
+        lines = ending(client.folder / STDOUT, LONGEST_LINE).strip().splitlines()
         if not lines:
-            raise BenchmarkError("the command printed nothing", log_tail=client.tail())
+            raise BenchmarkError("the command printed nothing", log_tail=tail(client))
         return report_check.parse_report(lines[-1], "the command's last line")
 
 

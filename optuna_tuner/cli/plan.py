@@ -11,10 +11,12 @@ from optuna_tuner.cli.output import dump
 from optuna_tuner.cli.session import Session
 from optuna_tuner.results.wording import number, span
 
+LONG_TEXT = 1000  # characters; a longer one is a file
+
 if TYPE_CHECKING:
     from optuna_tuner.search.extra_runs import ExtraRuns
     from optuna_tuner.tuner import Plan
-    from optuna_tuner.values import Request
+    from optuna_tuner.values import Json, Request
 
 
 def show_plan(session: Session, plan: Plan, output: str) -> None:
@@ -47,9 +49,21 @@ def show_plan(session: Session, plan: Plan, output: str) -> None:
         _show_request(session, launch)
         for remark in plan.remarks[place]:
             session.out.print(f"  Known: {remark}", soft_wrap=True)
+    if plan.load_client is not None:
+        session.out.print("\nThe load client of the first", style="bold")
+        dump(_shortened(dict(plan.load_client.body)), "yaml")
     session.note("\nThe complete requests, as the deployer will send them: the same command with -o yaml")
     for warning in plan.warnings:
         session.note(f"Warning: {warning}")
+
+
+def _shortened(value: Json) -> Json:
+    """Without whole files."""
+    if isinstance(value, str):
+        return value if len(value) < LONG_TEXT else f"({len(value)} characters)"
+    if isinstance(value, dict):
+        return {name: _shortened(each) for name, each in value.items()}
+    return [_shortened(each) for each in value] if isinstance(value, list) else value
 
 
 def _again(extra: ExtraRuns) -> str:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
+from optuna_tuner.deployers.kubernetes_parts import STRICT
 from optuna_tuner.deployers.kubernetes_words import LabelKey, LabelValue, Name, OwnLabelKey
-
-STRICT = ConfigDict(frozen=True, extra="forbid")
+from optuna_tuner.deployers.load_client.options import LoadClient
 
 
 class ClusterOptions(BaseModel):
@@ -29,6 +29,11 @@ class ClusterOptions(BaseModel):
         default="port-forward",
         description="port-forward: through the API server, from anywhere; service: by its address in the cluster, for "
         "workers that run there.",
+    )
+    load_client: LoadClient | None = Field(
+        default=None,
+        description="The benchmark's program runs in the cluster, each run a Job; default: beside the worker.",
+        examples=[{"image": "registry.example.org/genai-bench:0.0.5", "cpu": "4", "memory": "8Gi"}],
     )
     gpu_resource: LabelKey = Field(default="nvidia.com/gpu", description="What the cluster calls its GPUs.")
     labels: Mapping[OwnLabelKey, LabelValue] = Field(default_factory=dict, description="More labels of all objects.")

@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar
 
 from pydantic import BaseModel
 
+from optuna_tuner.client_site import ClientSite, Program, Vantage
 from optuna_tuner.contracts import Deployer
 from optuna_tuner.deployers.kubernetes_cluster import (
-    FORWARDED,
     Cluster,
     Whole,
     metadata_of,
     namespace_of,
     notes_of,
+    remark_of,
 )
 from optuna_tuner.deployers.kubernetes_misfits import misfits
 from optuna_tuner.deployers.kubernetes_options import KubernetesOptions
-from optuna_tuner.deployers.kubernetes_patch import OURS
+from optuna_tuner.deployers.kubernetes_patch import CONTAINER, OURS
 from optuna_tuner.deployers.kubernetes_pod import Facts, Seen, state_of
 from optuna_tuner.deployers.kubernetes_request import (
     MODEL_NOTE,
@@ -29,6 +30,8 @@ from optuna_tuner.deployers.kubernetes_request import (
     read_body,
 )
 from optuna_tuner.deployers.kubernetes_rights import RIGHTS
+from optuna_tuner.deployers.load_client.clients import Clients, loaded, server_of
+from optuna_tuner.deployers.load_client.request import Loaded
 from optuna_tuner.deployers.seldom import Seldom
 from optuna_tuner.errors import DeployerError, EnvironmentFaultError
 from optuna_tuner.values import Endpoint, Handle, Json, Launch, Request, Slot, State, Status
@@ -50,6 +53,7 @@ class Kubernetes(Deployer):
         self._options = KubernetesOptions.model_validate(options.model_dump())
         self._seen: Seldom[Seen] = Seldom(self._options.poll_s)
         self.cluster = Cluster(self._options)
+        self._clients = Clients(self.kind, self.cluster, self._options)
 
     @property
     def gpus(self) -> int:
@@ -58,13 +62,26 @@ class Kubernetes(Deployer):
 
     @property
     def remark(self) -> str:
-        """That a port-forward lies between load client and server."""
-        return FORWARDED if self._options.reach == "port-forward" else ""
+        """That a port-forward lies between load client and server, or nothing does."""
+        return remark_of(self._options)
 
     @property
     def lag_s(self) -> float:
         """A cluster takes a node for up until its grace period has passed."""
         return self._options.lost_after_s
+
+    @property
+    def hosts_clients(self) -> bool:
+        """Where the study says `load_client`."""
+        return self._options.load_client is not None
+
+    def client_site(self, handle: Handle) -> ClientSite | None:
+        """Jobs of their own, which go with the server's."""
+        return self._clients.site(lambda: self._loaded(handle))
+
+    def planned_client(self, server: Request, program: Callable[[Vantage], Program], limit_s: float) -> Request | None:
+        """The Job of a load client and what it reads."""
+        return self._clients.planned(read_body(server).job, program, limit_s)
 
     def misfits(self, study: Mapping[str, Json]) -> Iterator[tuple[tuple[str | int, ...], str]]:
         """No image, or none that can be; a model's path that is none; a trial that is longer than its Job."""
@@ -75,11 +92,13 @@ class Kubernetes(Deployer):
         try:
             api, namespace = self.cluster.api, self._options.namespace
             needed = RIGHTS[""] + RIGHTS[self._options.reach] + (RIGHTS["secrets"] if launch.secrets else ())
+            needed += RIGHTS["load client"] if self.hosts_clients else ()
             missing = tuple(self.cluster.missing(needed))
             if missing:
                 words = f"in the namespace {namespace} of {api.server} we may not: {', '.join(missing)}"
                 raise EnvironmentFaultError(f"{words}; docs/how-to/deploy-with-kubernetes.md has a Role that allows it")
             api.create(body_of(launch, "optuna-tuner-test", {}, self._options).job, namespace, only_test=True)
+            self._clients.test()
         except DeployerError as error:
             raise EnvironmentFaultError(f"the cluster would not take the Job: {error}") from error
 
@@ -117,6 +136,7 @@ class Kubernetes(Deployer):
 
     def stop(self, handle: Handle, grace_s: float) -> None:
         """SIGTERM to the pod, SIGKILL after the grace, and the Job is removed; the cluster removes what it owned."""
+        self._clients.end(handle, grace_s)
         whole = Whole(
             resource="jobs", name=handle.name, namespace=namespace_of(handle), pods=f"{NAME_LABEL}={handle.name}"
         )
@@ -126,29 +146,22 @@ class Kubernetes(Deployer):
             raise DeployerError(f"the pod of {handle.name} does not end, although it was deleted")
 
     def find(self, labels: Mapping[str, str]) -> Sequence[Handle]:
-        """Jobs whatever their state, and pods whose Job is gone."""
+        """Jobs whatever their state, and pods whose Job is gone; a load client's are its server's."""
         selector = ",".join((NAME_LABEL, *(f"{OURS}{name}={value}" for name, value in labels.items())))
         namespace = self._options.namespace
         found = [each for kind in ("pods", "jobs") for each in self.cluster.api.list(kind, namespace, labels=selector)]
-        names = {str(notes_of(each, "labels")[NAME_LABEL]): each for each in found}
-        return tuple(self._handle(name, each) for name, each in names.items())
+        return tuple(self._handle(name, each) for name, each in {server_of(each): each for each in found}.items())
+
+    def _loaded(self, handle: Handle) -> Loaded:
+        """Raises DeployerError for a server that is gone."""
+        job = self.cluster.api.get("jobs", handle.name, namespace_of(handle))
+        return loaded(job, next(iter(self._pods(handle)[-1:]), None), PORT)
 
     def _look(self, handle: Handle) -> Seen:
         return self._seen.get(handle.name, lambda: self._see(handle))
 
     def _see(self, handle: Handle) -> Seen:
-        """The pod; its Job and what is told of either only where the pod does not tell all."""
-        pods = self._pods(handle)
-        if not pods:
-            job = self.cluster.api.get("jobs", handle.name, namespace_of(handle))
-            return Seen(pod=None, job=job, events=self._events(handle, handle.name) if job else ())
-        seen = Seen(pod=pods[-1])
-        if seen.has_begun:
-            return seen
-        return Seen(pod=seen.pod, events=self._events(handle, seen.pod_name))
-
-    def _events(self, handle: Handle, name: str) -> Sequence[str]:
-        return self.cluster.api.events(name, namespace_of(handle))
+        return self.cluster.job(handle.name, namespace_of(handle), CONTAINER)
 
     def _pods(self, handle: Handle) -> Sequence[Facts]:
         return self.cluster.pods(namespace_of(handle), f"{NAME_LABEL}={handle.name}")

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Protocol
 from optuna_tuner.clock import Deadline, poll
 from optuna_tuner.deployers.cluster_options import ClusterOptions
 from optuna_tuner.deployers.kubernetes_pod import Facts, Seen
-from optuna_tuner.deployers.kubernetes_request import owned_by, secrets_of
+from optuna_tuner.deployers.kubernetes_request import NAME_LABEL, owned_by, secrets_of
 from optuna_tuner.deployers.kubernetes_rights import Right
 from optuna_tuner.deployers.tunnel import Tunnel
 from optuna_tuner.errors import DeployerError
@@ -24,6 +24,7 @@ from optuna_tuner.values import Endpoint, Handle, Json, State
 if TYPE_CHECKING:
     from optuna_tuner.deployers.kubernetes_api import Api
 
+NEAR = "measured by a Job in the cluster, next to the server (deployer.load_client)"
 FORWARDED = (
     "measured through a port-forward: latencies hold its way through the API server and the node; a worker in the "
     "cluster measures without it (deployer.reach: service)"
@@ -114,6 +115,12 @@ class Cluster:
         place = {"{namespace}": namespace_of(handle), "{pod}": pod, "{pod_port}": str(port)}
         return self._tunnel.endpoint(handle, place)
 
+    def forward_again(self, handle: Handle, pod: str, port: int) -> Endpoint | None:
+        """The same, opened anew where it has ended."""
+        if self._tunnel.state(handle) is not None:
+            self._tunnel.close(handle)
+        return self.forward(handle, pod, port)
+
     def forward_state(self, handle: Handle) -> State | None:
         """That the server is lost to us, where its port-forward has ended."""
         return self._tunnel.state(handle)
@@ -121,6 +128,18 @@ class Cluster:
     def pods(self, namespace: str, label: str) -> Sequence[Facts]:
         """The pods that bear a label."""
         return self.api.list("pods", namespace, labels=label)
+
+    def job(self, name: str, namespace: str, container: str) -> Seen:
+        """A Job's pod; the Job and what is told of either only where the pod does not tell all."""
+        pods = self.pods(namespace, f"{NAME_LABEL}={name}")
+        if not pods:
+            job = self.api.get("jobs", name, namespace)
+            events = self.api.events(name, namespace) if job else ()
+            return Seen(pod=None, job=job, events=events, container=container)
+        seen = Seen(pod=pods[-1], container=container)
+        if seen.has_begun:
+            return seen
+        return Seen(pod=seen.pod, events=self.api.events(seen.pod_name, namespace), container=container)
 
     def address(self, service: str, namespace: str) -> str:
         """Host and port of a Service, as its cluster reaches it; empty while it has none."""
@@ -175,6 +194,13 @@ def found_cluster() -> str:
     """Which cluster a study that names none would use, in words. Raises DeployerError where there is none."""
     api = Cluster(ClusterOptions()).api
     return f"{api.version()} at {api.server}"
+
+
+def remark_of(options: ClusterOptions) -> str:
+    """What people must know of figures that are taken so."""
+    if options.load_client is not None:
+        return NEAR
+    return FORWARDED if options.reach == "port-forward" else ""
 
 
 def metadata_of(found: Facts) -> Mapping[str, Json]:

@@ -8,10 +8,10 @@ from pydantic import ValidationError
 
 from optuna_tuner.deployers.container_words import image_problem, path_problem
 from optuna_tuner.deployers.kubernetes_options import KubernetesOptions
+from optuna_tuner.deployers.load_client.misfits import Misfit
+from optuna_tuner.deployers.load_client.misfits import misfits as client_misfits
 from optuna_tuner.spec.study import Limits
 from optuna_tuner.values import Json
-
-Misfit = tuple[tuple[str | int, ...], str]
 
 
 def misfits(study: Mapping[str, Json], options: KubernetesOptions) -> Iterator[Misfit]:
@@ -24,6 +24,7 @@ def misfits(study: Mapping[str, Json], options: KubernetesOptions) -> Iterator[M
     problem = model_problem(path) if isinstance(path, str) else None
     if problem:
         yield ("model", "path"), problem
+    yield from client_misfits(study, options)
     yield from _time(study, options)
 
 
@@ -42,6 +43,7 @@ def _time(study: Mapping[str, Json], options: KubernetesOptions) -> Iterator[Mis
     except ValidationError:  # told by others
         return
     asked_s = limits.quality_s if study.get("quality") else 0.0
+    asked_s += options.load_client.start_s if options.load_client else 0.0
     trial_s = limits.queue_s + limits.startup_s + limits.warm_up_s + asked_s + limits.benchmark_s + limits.teardown_s
     if options.max_life_s < trial_s:
         reason = f"a Job ends after {options.max_life_s} s, and the study's limits give a trial {trial_s:g} s"

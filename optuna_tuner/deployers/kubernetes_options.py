@@ -3,51 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal, Self
+from typing import Literal
 
-from pydantic import BaseModel, Field, JsonValue, field_validator, model_validator
+from pydantic import Field, JsonValue, field_validator
 
-from optuna_tuner.deployers.cluster_options import STRICT, ClusterOptions
+from optuna_tuner.deployers.cluster_options import ClusterOptions
+from optuna_tuner.deployers.kubernetes_parts import Toleration, Volumes
 from optuna_tuner.deployers.kubernetes_patch import patch_problem
-from optuna_tuner.deployers.kubernetes_words import Inside, LabelKey, LabelValue, Outside, Quantity, Subdomain
-
-
-class Volume(BaseModel):
-    """A folder that the server sees: of a claim, or of the node."""
-
-    model_config = STRICT
-
-    claim: Subdomain | None = Field(default=None, description="Name of a PersistentVolumeClaim of the namespace.")
-    host_path: Outside | None = Field(default=None, description="Absolute path of a folder of the node, instead.")
-    target: Inside = Field(description="Absolute path in the container.", examples=["/models"])
-    read_only: bool = Field(default=True, description="Whether the server may not write there.")
-
-    @model_validator(mode="after")
-    def _of_one_place(self) -> Self:
-        if (self.claim is None) == (self.host_path is None):
-            raise ValueError("say where it comes from: either claim or host_path")
-        return self
-
-
-class Toleration(BaseModel):
-    """A taint of nodes that the server does not mind."""
-
-    model_config = STRICT
-
-    key: LabelKey | None = Field(default=None, description="Of the taint; default: every key, with operator Exists.")
-    operator: Literal["Equal", "Exists"] = Field(default="Equal", description="How value is compared.")
-    value: LabelValue | None = Field(default=None, description="Of the taint.")
-    effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"] | None = Field(
-        default=None, description="Of the taint; default: every effect."
-    )
-
-    @model_validator(mode="after")
-    def _complete(self) -> Self:
-        if self.operator == "Exists" and self.value is not None:
-            raise ValueError("with operator Exists there is no value")
-        if self.operator == "Equal" and self.key is None:
-            raise ValueError("without a key the operator must be Exists")
-        return self
+from optuna_tuner.deployers.kubernetes_words import LabelKey, LabelValue, Quantity, Subdomain
 
 
 class KubernetesOptions(ClusterOptions):
@@ -63,7 +26,7 @@ class KubernetesOptions(ClusterOptions):
     shm_size: Quantity = Field(
         default="16Gi", description="Most that /dev/shm may hold, which counts as memory of the server."
     )
-    volumes: tuple[Volume, ...] = Field(
+    volumes: Volumes = Field(
         default=(),
         description="Folders that the server sees; the model's, and one that it may write for its caches.",
         examples=[[{"claim": "models", "target": "/models"}]],
@@ -103,12 +66,3 @@ class KubernetesOptions(ClusterOptions):
         if problem:
             raise ValueError(problem)
         return patch
-
-    @field_validator("volumes")
-    @classmethod
-    def _each_at_a_place_of_its_own(cls, volumes: tuple[Volume, ...]) -> tuple[Volume, ...]:
-        targets = [volume.target.rstrip("/") for volume in volumes]
-        twice = next((target for target in targets if targets.count(target) > 1), None)
-        if twice:
-            raise ValueError(f"two volumes have the target {twice}")
-        return volumes

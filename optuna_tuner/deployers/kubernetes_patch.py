@@ -30,7 +30,11 @@ _KEYS = {
 _HOW = "$patch"
 _ALL_NEW: Mapping[str, Json] = {_HOW: "replace"}
 _POD = "spec.template.spec"
-_SERVER = f"{_POD}.containers.{CONTAINER}"
+_OF_JOB = (
+    *("backoffLimit", "parallelism", "completions", "completionMode", "suspend", "selector", "manualSelector"),
+    *("managedBy", "podFailurePolicy", "podReplacementPolicy", "successPolicy"),
+    *("activeDeadlineSeconds", "ttlSecondsAfterFinished"),
+)
 LABELLED: dict[str, Json] = {"labels": {"kept": "yes"}}
 OF_ALL: Mapping[str, str] = {
     **dict.fromkeys(("apiVersion", "kind", "status"), ""),
@@ -51,46 +55,55 @@ class Guarded:
     stands_on: Mapping[str, str]
 
 
-_STANDS_ON: Mapping[str, str] = {
-    **OF_ALL,
-    **dict.fromkeys((f"spec.{each}" for each in ("backoffLimit", "parallelism", "completions", "completionMode")), ""),
-    **dict.fromkeys((f"spec.{each}" for each in ("suspend", "selector", "manualSelector", "managedBy")), ""),
-    **dict.fromkeys((f"spec.{each}" for each in ("podFailurePolicy", "podReplacementPolicy", "successPolicy")), ""),
-    "spec.activeDeadlineSeconds": "max_life_s",
-    "spec.ttlSecondsAfterFinished": "keep_s",
-    "spec.template.metadata.labels.kept": "",
-    f"{_POD}.activeDeadlineSeconds": "max_life_s",
-    f"{_POD}.restartPolicy": "",
-    **dict.fromkeys(
-        (f"{_SERVER}.{each}" for each in ("name", "image", "command", "args", "ports", "startupProbe")), ""
-    ),
-}
-_CONTAINER: dict[str, Json] = {
-    "name": CONTAINER,
-    "image": "image",
-    "command": ["command"],
-    "ports": [{"containerPort": 1}],
-    "startupProbe": {"httpGet": {}},
-}
-_SAMPLE: Mapping[str, Json] = {
-    "apiVersion": "batch/v1",
-    "kind": "Job",
-    "metadata": {"name": "name", "namespace": "namespace", **LABELLED},
-    "spec": {
-        "backoffLimit": -1,
-        "activeDeadlineSeconds": -1,
-        "ttlSecondsAfterFinished": -1,
-        "template": {
-            "metadata": LABELLED,
-            "spec": {
-                "restartPolicy": "Never",
-                "containers": [_CONTAINER],
-            },
-        },
-    },
-}
+def guarded_job(container: str, said_by: Mapping[str, str]) -> Guarded:
+    """A Job whose pod has a container of this name; `said_by` are the options that say some of its places."""
+    ours = f"{_POD}.containers.{container}"
+    places = (
+        *(f"spec.{each}" for each in _OF_JOB),
+        "spec.template.metadata.labels.kept",
+        f"{_POD}.activeDeadlineSeconds",
+        f"{_POD}.restartPolicy",
+        *(f"{ours}.{each}" for each in ("name", "image", "command", "args", "ports", "startupProbe")),
+    )
+    return Guarded(
+        sample=_sample(container), stands_on={**OF_ALL, **{place: said_by.get(place, "") for place in places}}
+    )
 
-JOB = Guarded(sample=_SAMPLE, stands_on=_STANDS_ON)
+
+def _sample(container: str) -> Mapping[str, Json]:
+    pod: Json = {
+        "restartPolicy": "Never",
+        "containers": [
+            {
+                "name": container,
+                "image": "image",
+                "command": ["command"],
+                "ports": [{"containerPort": 1}],
+                "startupProbe": {"httpGet": {}},
+            }
+        ],
+    }
+    return {
+        "apiVersion": "batch/v1",
+        "kind": "Job",
+        "metadata": {"name": "name", "namespace": "namespace", **LABELLED},
+        "spec": {
+            "backoffLimit": -1,
+            "activeDeadlineSeconds": -1,
+            "ttlSecondsAfterFinished": -1,
+            "template": {"metadata": LABELLED, "spec": pod},
+        },
+    }
+
+
+JOB = guarded_job(
+    CONTAINER,
+    {
+        "spec.activeDeadlineSeconds": "max_life_s",
+        "spec.ttlSecondsAfterFinished": "keep_s",
+        f"{_POD}.activeDeadlineSeconds": "max_life_s",
+    },
+)
 
 
 def merged(base: Mapping[str, Json], patch: Mapping[str, Json]) -> dict[str, Json]:

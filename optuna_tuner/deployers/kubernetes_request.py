@@ -8,10 +8,10 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from pydantic import BaseModel, JsonValue, ValidationError
 
-from optuna_tuner.deployers.cluster_options import STRICT
 from optuna_tuner.deployers.container_words import image_problem
 from optuna_tuner.deployers.kubernetes_misfits import model_problem
-from optuna_tuner.deployers.kubernetes_options import KubernetesOptions, Toleration, Volume
+from optuna_tuner.deployers.kubernetes_options import KubernetesOptions
+from optuna_tuner.deployers.kubernetes_parts import STRICT, mounts_of
 from optuna_tuner.deployers.kubernetes_patch import CONTAINER, OURS, merged
 from optuna_tuner.deployers.kubernetes_words import name_problem, value_problem
 from optuna_tuner.errors import DeployerError
@@ -78,9 +78,9 @@ def pod_of(launch: Launch, secret: str, options: KubernetesOptions) -> dict[str,
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,  # a Service called vllm would set VLLM_PORT, and so on
         "containers": [_container(launch, secret, options)],
-        "volumes": list(_volumes(options)),
+        "volumes": _mounts(options)[0],
         "nodeSelector": dict[str, Json](options.node_selector),
-        "tolerations": [_toleration(each) for each in options.tolerations],
+        "tolerations": [each.said for each in options.tolerations],
         "serviceAccountName": options.service_account,
         "imagePullSecrets": [{"name": each} for each in options.image_pull_secrets],
         "priorityClassName": options.priority_class,
@@ -99,7 +99,7 @@ def _container(launch: Launch, secret: str, options: KubernetesOptions) -> dict[
         "ports": [{"name": "http", "containerPort": PORT}],
         "resources": _resources(options),
         "startupProbe": _probe(launch, options),
-        "volumeMounts": list(_mounts(options)),
+        "volumeMounts": _mounts(options)[1],
         "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},
     }
     return {name: value for name, value in container.items() if value != {}}
@@ -144,26 +144,12 @@ def _resources(options: KubernetesOptions) -> dict[str, Json]:
     return {"requests": said, "limits": said} if said else {}
 
 
-def _volumes(options: KubernetesOptions) -> Iterator[Json]:
-    yield {"name": _SHM, "emptyDir": {"medium": "Memory", "sizeLimit": options.shm_size}}
-    for number, volume in enumerate(options.volumes):
-        yield {"name": f"volume-{number}", **_source(volume)}
-
-
-def _source(volume: Volume) -> dict[str, Json]:
-    if volume.claim is not None:
-        return {"persistentVolumeClaim": {"claimName": volume.claim, "readOnly": volume.read_only}}
-    return {"hostPath": {"path": volume.host_path, "type": "Directory"}}
-
-
-def _mounts(options: KubernetesOptions) -> Iterator[Json]:
-    yield {"name": _SHM, "mountPath": "/dev/shm"}  # noqa: S108  where processes of one server exchange tensors
-    for number, volume in enumerate(options.volumes):
-        yield {"name": f"volume-{number}", "mountPath": volume.target, "readOnly": volume.read_only}
-
-
-def _toleration(toleration: Toleration) -> Json:
-    return {name: value for name, value in toleration.model_dump(mode="json").items() if value is not None}
+def _mounts(options: KubernetesOptions) -> tuple[list[Json], list[Json]]:
+    """The volumes of the pod, and where the server sees them."""
+    sources, places = mounts_of(options.volumes)
+    shared: Json = {"name": _SHM, "emptyDir": {"medium": "Memory", "sizeLimit": options.shm_size}}
+    seen: Json = {"name": _SHM, "mountPath": "/dev/shm"}  # noqa: S108  where processes of one server exchange tensors
+    return [shared, *sources], [seen, *places]
 
 
 def _owned(

@@ -15,16 +15,20 @@ _MORE: Mapping[str, tuple[Right, ...]] = {
     "port-forward": (("get", "/pods/portforward"), ("create", "/pods/portforward")),
     "secrets": (("create", "/secrets/"),),
 }
+_OF_JOBS: tuple[Right, ...] = tuple((verb, "batch/jobs/") for verb in ("create", "get", "list", "delete"))
+_FILES: Right = ("create", "/configmaps/")
 # In the namespace, by what a study does there: "" is always needed.
 RIGHTS: Mapping[str, tuple[Right, ...]] = {
-    "": (*((verb, "batch/jobs/") for verb in ("create", "get", "list", "delete")), *_OF_PODS),
+    "": (*_OF_JOBS, *_OF_PODS),
     "service": (("create", "/services/"), ("get", "/services/")),
     **_MORE,
+    "load client": (_FILES,),
 }
 OME_RIGHTS: Mapping[str, tuple[Right, ...]] = {
     "": (*((verb, "ome.io/inferenceservices/") for verb in ("create", "get", "list", "delete")), *_OF_PODS),
     "service": (("get", "/services/"),),
     **_MORE,
+    "load client": (*_OF_JOBS, _FILES),
 }
 # Of the whole cluster: only where a study makes what is not there yet, and for `optuna-tuner ome list` and `delete`.
 OME_SHARED: tuple[Right, ...] = tuple(

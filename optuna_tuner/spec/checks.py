@@ -41,6 +41,7 @@ def check(draft: Draft, plugins: Plugins) -> Iterator[Fault]:
     if plugins.deployer is not None and isinstance(draft.tree.value, dict):
         yield from (draft.tree.fault(path, message) for path, message in plugins.deployer.misfits(draft.tree.value))
     yield from _check_start(draft, plugins)
+    yield from _check_client(draft, plugins)
     if plugins.benchmark is not None:
         yield from _check_metrics(draft, plugins.benchmark, draft.parts["benchmark"].kind)
     yield from _check_goals(draft)
@@ -61,6 +62,16 @@ def _check_start(draft: Draft, plugins: Plugins) -> Iterator[Fault]:
         yield draft.tree.fault(("engine", "kind"), "is not started: it needs deployer: {kind: running, url: ...}")
     if plugins.deployer.runs_already and not plugins.engine.runs_already:
         yield draft.tree.fault(("engine", "kind"), "must be openai: with this deployer nothing is started")
+
+
+def _check_client(draft: Draft, plugins: Plugins) -> Iterator[Fault]:
+    """Whether the load client can run where the deployer would have it."""
+    if plugins.deployer is None or plugins.benchmark is None or not plugins.deployer.hosts_clients:
+        return
+    why = plugins.benchmark.bound_here()
+    if why is not None:
+        message = f"cannot run in the cluster (deployer.load_client): {why}"
+        yield draft.tree.fault(("benchmark", "kind"), message)
 
 
 def _check_metrics(draft: Draft, benchmark: Benchmark, kind: str) -> Iterator[Fault]:

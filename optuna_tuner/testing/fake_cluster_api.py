@@ -22,7 +22,7 @@ from optuna_tuner.values import Json
 _CORE, _BATCH = "/api/v1/namespaces/{ns}", "/apis/batch/v1/namespaces/{ns}"
 _OME = "/apis/ome.io/v1beta1"
 _PATHS = (
-    (_CORE, "pods|services|secrets|events"),
+    (_CORE, "pods|services|secrets|configmaps|events"),
     (_BATCH, "jobs"),
     (f"{_OME}/namespaces/{{ns}}", "inferenceservices"),
     (_OME, "clusterbasemodels|clusterservingruntimes"),
@@ -191,7 +191,12 @@ class ApiServer:
 @cache
 def models() -> Mapping[str, type[BaseModel]]:
     """The official client's own, by resource: what it refuses no API server would take."""
-    known = {"jobs": "v1_job.V1Job", "services": "v1_service.V1Service", "secrets": "v1_secret.V1Secret"}
+    known = {
+        "jobs": "v1_job.V1Job",
+        "services": "v1_service.V1Service",
+        "secrets": "v1_secret.V1Secret",
+        "configmaps": "v1_config_map.V1ConfigMap",
+    }
     places = {resource: name.split(".") for resource, name in known.items()}
     return {
         resource: cast("type[BaseModel]", getattr(import_module(f"kubernetes.client.models.{module}"), name))

@@ -1,6 +1,6 @@
 """The node of a fake cluster: it runs a pod's command as a process of this host, if it knows the image.
 
-A pod has an address of its own on loopback, which takes the place of 0.0.0.0 in its command.
+A pod has an address of its own on loopback, which takes the place of 0.0.0.0 and of 127.0.0.1 in its command.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from urllib.request import urlopen
 
 from optuna_tuner.clock import now as seconds
 from optuna_tuner.testing.fake_objects import Object, Objects, now, part, parts
+from optuna_tuner.testing.fake_volumes import mounted, placed
 from optuna_tuner.values import Json
 
 _CONTAINER = "optuna_tuner.testing.fake_container"
@@ -126,8 +127,13 @@ class Kubelet:
         if missing:
             _wait(pod, "CreateContainerConfigError", missing)
             return
+        mounts, unmounted = mounted(self.objects, pod, self.folder / f"{uid(pod)}.volumes")
+        if unmounted:
+            self.objects.tell(pod, "FailedMount", unmounted)
+            _wait(pod, "ContainerCreating", "")
+            return
         address = self.new_address()
-        command = [str(word).replace("0.0.0.0", address) for word in self._command(container, env)]  # noqa: S104  compared
+        command = [_own(placed(word, mounts), address) for word in self._command(container, env)]
         if shutil.which(command[0]) is None:
             reason = f'exec: "{command[0]}": executable file not found in $PATH'
             how: Object = {"exitCode": 128, "reason": "StartError", "message": reason}
@@ -175,6 +181,10 @@ class Kubelet:
         asked = part(part(container, "startupProbe" if "startupProbe" in container else "readinessProbe"), "httpGet")
         if _status(pod)["started"] or seconds() - process.tried_at < _PROBE_S:
             return
+        if not asked:  # ready as soon as it runs
+            _status(pod).update({"ready": True, "started": True})
+            _condition(pod, "Ready", "True", "")
+            return
         process.tried_at = seconds()
         try:
             urlopen(f"http://{part(pod, 'status')['podIP']}:{asked['port']}{asked['path']}", timeout=_PROBE_S).close()
@@ -187,6 +197,11 @@ class Kubelet:
 def uid(thing: Object) -> str:
     """What an object is known by, whatever its name."""
     return str(part(thing, "metadata")["uid"])
+
+
+def _own(word: str, address: str) -> str:
+    """A pod's own addresses are one."""
+    return address if word == "127.0.0.1" else word.replace("0.0.0.0", address)  # noqa: S104  compared
 
 
 def is_ready(pod: Object) -> bool:

@@ -32,6 +32,7 @@ def target(server: Server, journal: Journal) -> Target:
         success_rate=setting.spec.limits.success_rate,
         slot=setting.slot,
         service_type=setting.spec.engine.kind,
+        site=setting.parts.deployer.client_site(server.handle),
     )
 
 

@@ -5,9 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
+from pathlib import Path
 
 from optuna_tuner.catalog.catalogue import Effect
+from optuna_tuner.contracts import Target
 from optuna_tuner.search.extra_runs import ExtraRuns, extra_runs
 from optuna_tuner.search.gp import missing_for
 from optuna_tuner.search.grid import left_out, trials_of
@@ -18,7 +21,7 @@ from optuna_tuner.tuning.foreseen import ANY_SLOT, random_configurations, refusa
 from optuna_tuner.tuning.objections import known_bad
 from optuna_tuner.tuning.setting import Parts
 from optuna_tuner.tuning.warm_start import NOTHING_FOUND, Found
-from optuna_tuner.values import Model, Params, Request, Slot
+from optuna_tuner.values import Endpoint, Model, Params, Request, Slot
 
 EXAMPLES = 2
 
@@ -29,6 +32,7 @@ class Plan:
 
     spec: StudySpec
     launches: tuple[Request, ...]  # the baseline, if there is one, what is tried first, then sampled examples
+    load_client: Request | None  # of the first launch, where it runs elsewhere than the worker
     remarks: tuple[tuple[str, ...], ...]  # of each launch: what is known of it beforehand
     space_size: float  # configurations; conditions and rules make it smaller; infinite with a continuous parameter
     left_out: int  # configurations of a grid that are known not to run, as far as the budget reaches
@@ -68,6 +72,7 @@ def plan(
     return Plan(
         spec=spec,
         launches=launches,
+        load_client=_load_client(spec, parts, model, slots[0], launches[0]) if parts.deployer.hosts_clients else None,
         space_size=math.prod(parameter.size() or math.inf for parameter in spec.space.values()),
         left_out=left_out(spec, everywhere),
         trials=trials,
@@ -81,6 +86,20 @@ def plan(
         notice=spec.notice,
         beyond_speed=_beyond_speed(spec),
     )
+
+
+def _load_client(spec: StudySpec, parts: Parts, model: Model, slot: Slot, server: Request) -> Request | None:
+    """What would be sent for the first run of the load client, on a server whose address nobody knows yet."""
+    target = Target(
+        endpoint=Endpoint(url="", model=model.name),
+        model=model,
+        folder=Path(),
+        seed=0,
+        slo=spec.goals.request_slo.value(),
+        success_rate=spec.limits.success_rate,
+        slot=slot,
+    )
+    return parts.deployer.planned_client(server, partial(parts.benchmark.program, target), spec.limits.benchmark_s)
 
 
 def _beyond_speed(spec: StudySpec) -> str:
@@ -99,7 +118,7 @@ def _beyond_speed(spec: StudySpec) -> str:
 
 
 def _warnings(spec: StudySpec, parts: Parts) -> tuple[str, ...]:
-    found = list(filter(None, (parts.benchmark.missing(), missing_for(spec.sampler.kind))))
+    found = list(filter(None, (parts.missing, missing_for(spec.sampler.kind))))
     if spec.budget.trials <= spec.sampler.startup_trials + spec.baseline:
         found.append(
             f"all {spec.budget.trials} trials are the baseline or random ones: "

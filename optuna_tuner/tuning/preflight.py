@@ -21,7 +21,7 @@ from optuna_tuner.values import Launch, Params, Slot
 def demand(spec: StudySpec, kinds: Kinds, slot: Slot) -> None:
     """Raise EnvironmentFaultError for what is missing here, SpecError for flags that the engine here does not have."""
     parts = assemble(spec, kinds)
-    missing = parts.benchmark.missing() or missing_for(spec.sampler.kind)
+    missing = parts.missing or missing_for(spec.sampler.kind)
     if missing:
         raise EnvironmentFaultError(missing)
     launch = parts.engine.render(model_paths(spec.model), Params(), slot)

@@ -24,6 +24,11 @@ class Parts:
         """What is known beforehand of a configuration and of figures of it, a line each, for people."""
         return (*self.engine.remarks(model, params, slot), *filter(None, (self.deployer.remark,)))
 
+    @property
+    def missing(self) -> str | None:
+        """What the load client lacks on this machine, and how to get it; where it runs elsewhere, nothing."""
+        return None if self.deployer.hosts_clients else self.benchmark.missing()
+
 
 def assemble(spec: StudySpec, kinds: Kinds) -> Parts:
     """Make the study's plugins. Raises UnknownPluginError where a kind is not installed on this machine."""

@@ -65,8 +65,9 @@ class Page:
 class Processes:
     """CPU and memory of the server's processes, and of the load client's busiest one."""
 
-    def __init__(self, pid: int | None) -> None:
-        self._pid = pid
+    def __init__(self, pid: int | None, *, clients: bool = True) -> None:
+        """`clients`: load clients run on this machine."""
+        self._pid, self._has_clients = pid, clients
         self._family: tuple[psutil.Process, ...] = ()
         self._clients: tuple[psutil.Process, ...] = ()
         self._used_s: Mapping[psutil.Process, float] = {}
@@ -84,7 +85,7 @@ class Processes:
         if at - self._at < SHORTEST_S:
             return {}
         if at - self._family_at >= FAMILY_EVERY_S:
-            self._family, self._clients, self._family_at = tuple(_family(self._pid)), tuple(_clients()), at
+            self._family, self._clients, self._family_at = tuple(_family(self._pid)), self._found(), at
         used_s = {each: seconds for each in {*self._family, *self._clients} if (seconds := _used_s(each)) is not None}
         cores = {
             each: (used_s[each] - before) / (at - self._at) for each, before in self._used_s.items() if each in used_s
@@ -93,9 +94,13 @@ class Processes:
         first, self._at, self._used_s, self._host = not self._used_s, at, used_s, host
         return {} if first else dict(self._seen(cores, _use(before, host)))
 
+    def _found(self) -> tuple[psutil.Process, ...]:
+        return tuple(_clients()) if self._has_clients else ()
+
     def _seen(self, cores: Mapping[psutil.Process, float], host: float) -> Iterator[tuple[str, float]]:
         yield "host_cpu_use", host
-        yield "client_cpu_cores", max((cores.get(each, 0.0) for each in self._clients), default=0.0)
+        if self._clients:
+            yield "client_cpu_cores", max(cores.get(each, 0.0) for each in self._clients)
         if self._family:
             own = [cores.get(each, 0.0) for each in self._family]
             yield "server_cpu_cores", sum(own)
@@ -132,7 +137,7 @@ class Gpus:
 
 def sights(server: Server) -> tuple[Sight, ...]:
     """All that can be looked at of a server that is to be measured."""
-    processes = Processes(_main_process(server))
+    processes = Processes(_main_process(server), clients=not server.setting.parts.deployer.hosts_clients)
     processes.look()  # finds them, for the GPUs
     return (Page(server), processes, Gpus(server, processes))
 

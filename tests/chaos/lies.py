@@ -21,14 +21,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar
 
 import genai_lies
 import http_lies
 import liar
 
-from optuna_tuner.benchmarks.client_process import Client
-from optuna_tuner.benchmarks.genai_bench import GenaiBenchOptions, _Run
+from optuna_tuner.benchmarks.genai_bench import _Run
+from optuna_tuner.benchmarks.genai_bench_options import GenaiBenchOptions
 from optuna_tuner.benchmarks.http import Http, HttpOptions
 from optuna_tuner.benchmarks.script import Script, ScriptOptions
 from optuna_tuner.clock import Deadline
@@ -49,15 +49,14 @@ class Ended:
 
     folder: Path
     exit_code: int = 0
+    epoch_s: float = 0.0
+    waited_s: float = 0.0
     started_at: float = field(default_factory=time.time)
 
     def __post_init__(self) -> None:
         self.stdout, self.stderr = self.folder / "stdout.txt", self.folder / "stderr.txt"
         self.stdout.touch()
         self.stderr.touch()
-
-    def tail(self) -> str:
-        return ""
 
 
 def target(folder: Path, url: str = "http://127.0.0.1:9") -> Target:
@@ -105,7 +104,7 @@ class ScriptRig(Rig):
             loads=(2,),
         )
         elapsed_s = self._report["duration_s"] + 1
-        return Script(options)._believed(cast("Client", client), Load(value=2), 0.99, elapsed_s)
+        return Script(options)._believed(client, Load(value=2), 0.99, elapsed_s)
 
 
 class GenaiRig(Rig):
@@ -129,7 +128,7 @@ class GenaiRig(Rig):
         liar.PLACES.get(way, Path.write_bytes)(path, data)
         if way == self.two:
             path.with_name(recorded.name.replace("_time_", "_time_1")).write_bytes(data)
-        client = cast("Client", Ended(folder=folder))
+        client = Ended(folder=folder)
         load = Load(value=users, scenario="D(8,4)")
         return run.measure(load, users - 1, client, Deadline.after(LONGEST_S)).metrics
 

@@ -9,7 +9,8 @@ from typing import ClassVar
 import pytest
 
 from optuna_tuner.benchmarks import genai_bench_env, prompts
-from optuna_tuner.benchmarks.genai_bench import GenaiBench, GenaiBenchOptions
+from optuna_tuner.benchmarks.genai_bench import GenaiBench
+from optuna_tuner.benchmarks.genai_bench_options import GenaiBenchOptions
 from optuna_tuner.benchmarks.http import Http, HttpOptions
 from optuna_tuner.benchmarks.script import Script, ScriptOptions
 from optuna_tuner.contracts import Benchmark, Target

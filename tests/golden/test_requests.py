@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from functools import cache
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import pytest
 from pydantic import JsonValue
@@ -19,6 +19,7 @@ from optuna_tuner.contracts import Deployer
 from optuna_tuner.plugins import InstalledKinds
 from optuna_tuner.spec.files import parse_study
 from optuna_tuner.tuning.model import model_paths
+from optuna_tuner.tuning.plan import plan
 from optuna_tuner.tuning.setting import assemble
 from optuna_tuner.values import Params, Slot
 
@@ -118,6 +119,44 @@ SAID: Mapping[str, Mapping[str, dict[str, JsonValue]]] = {
         },
     },
 }
+# Load clients in the cluster: where, and which program.
+CLIENTS: Mapping[str, tuple[dict[str, JsonValue], dict[str, JsonValue]]] = {
+    "kubernetes.load-client.genai_bench": (
+        {
+            "kind": "kubernetes",
+            "gpus": 2,
+            "namespace": "bench",
+            "load_client": {
+                "image": "registry:5000/genai-bench:0.0.5",
+                "cpu": "4",
+                "volumes": [{"claim": "models", "target": "/models"}],
+                "node_selector": {"pool": "cpu"},
+                "patch": {"spec": {"template": {"spec": {"priorityClassName": "low"}}}},
+            },
+        },
+        {
+            "kind": "genai_bench",
+            "scenario": "D(64,32)",
+            "concurrency": [1, 8],
+            "additional_params": {"ignore_eos": True, "stop": ["$(HOME)"]},
+        },
+    ),
+    "ome.load-client.script": (
+        {
+            "kind": "ome",
+            "clusterbasemodel_config": {"name": "llama"},
+            "clusterservingruntime_config": {"name": "theirs"},
+            "gpus": 2,
+            "reach": "service",
+            "load_client": {
+                "image": "registry:5000/ours:1",
+                "volumes": [{"claim": "models", "target": "/models"}],
+                "env": {"HF_HOME": "/models/hub"},
+            },
+        },
+        {"kind": "script", "command": ["measure", "{url}", "{folder}", "{load}"], "metrics": ["own_score"]},
+    ),
+}
 # Studies of presets: one model and one runtime each, as they are made where they are not there.
 PRESETS: Mapping[str, tuple[str, str, str, int]] = {
     "sglang-small": ("sglang", "llama-3-2-1b", "sglang-llama-small", 1),
@@ -174,6 +213,21 @@ def studies() -> Iterator[tuple[str, dict[str, JsonValue], Server]]:
         )
 
 
+def load_clients() -> Iterator[tuple[str, str]]:
+    """As `plan` shows them; the files that they read are only named."""
+    for name, (where, program) in CLIENTS.items():
+        server, metric = SERVERS["vllm"], "own_score" if program["kind"] == "script" else "output_throughput_tok_s"
+        document = study(server, where, {"name": "llama", "path": MODEL}) | {"benchmark": program}
+        document["goals"] = {"objectives": [{"metric": metric, "direction": "maximize"}]}
+        spec = parse_study(json.dumps(document), f"{name}.json", InstalledKinds())
+        slot = Slot(name="slot-0", host="here", gpus=("GPU-0", "GPU-1"), elsewhere=True)
+        client = plan(spec, assemble(spec, InstalledKinds()), model_paths(spec.model), [slot]).load_client
+        assert client is not None
+        [files] = cast("list[dict[str, dict[str, str]]]", client.body["owned"])
+        files["data"] = dict.fromkeys(files["data"], "...")
+        yield f"{name}.json", f"{json.dumps(asdict(client), indent=1, ensure_ascii=False)}\n"
+
+
 @cache
 def requests() -> Mapping[str, str]:
     """Each request, as JSON, by its file's name."""
@@ -189,10 +243,10 @@ def requests() -> Mapping[str, str]:
         launch = parts.engine.render(model_paths(spec.model), params, slot)
         request = parts.deployer.render(launch, "tuner-a1", LABELS, slot)
         found[f"{name}.json"] = f"{json.dumps(asdict(request), indent=1, ensure_ascii=False)}\n"
-    return found
+    return {**found, **dict(load_clients())}
 
 
-@pytest.mark.parametrize("name", [name for name, _, _ in studies()])
+@pytest.mark.parametrize("name", [*(name for name, _, _ in studies()), *CLIENTS])
 def test_what_is_sent_is_what_was_agreed(name: str) -> None:
     assert requests()[f"{name}.json"] == (FOLDER / f"{name}.json").read_text(encoding="utf-8")
 

@@ -12,7 +12,8 @@ import psutil
 import pytest
 
 from optuna_tuner.benchmarks import genai_bench_env, prompts
-from optuna_tuner.benchmarks.genai_bench import GenaiBench, GenaiBenchOptions
+from optuna_tuner.benchmarks.genai_bench import GenaiBench
+from optuna_tuner.benchmarks.genai_bench_options import GenaiBenchOptions
 from optuna_tuner.clock import Deadline
 from optuna_tuner.contracts import Target
 from optuna_tuner.errors import BenchmarkError, DegradedError, StoppedError

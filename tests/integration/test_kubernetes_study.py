@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from optuna_tuner.testing.fake_cluster import FakeCluster
 from optuna_tuner.values import Cause
 
 QUICK, SLOW = 2, 400
-OURS = ("jobs", "pods", "services", "secrets")
+OURS = ("jobs", "pods", "services", "secrets", "configmaps")
 
 
 @pytest.fixture
@@ -74,6 +75,32 @@ def test_a_study_runs_on_a_cluster_and_says_how_it_was_reached(
     assert [trial.state for trial in trials] == [TrialState.FEASIBLE] * 2
     assert {trial.slot for trial in trials} == {"kubernetes-0"}
     assert all("measured through a port-forward" in remark for trial in trials for remark in trial.remarks)
+    assert fake_cluster.names(*OURS) == []
+
+
+def test_a_benchmark_runs_next_to_the_server_as_it_was_planned(
+    fake_cluster: FakeCluster, tuner: Tuner, tmp_path: Path
+) -> None:
+    path = file(fake_cluster, tmp_path)
+    study = json.loads(path.read_text())
+    asks = "import sys, urllib.request as r; r.urlopen(sys.argv[1] + '/health'); print('{\"own_score\": 7}')"
+    study["deployer"]["load_client"] = {"image": IMAGE}
+    study["benchmark"] = {"kind": "script", "command": [sys.executable, "-c", asks, "{url}"], "metrics": ["own_score"]}
+    study["goals"]["objectives"] = [{"metric": "own_score", "direction": "maximize"}]
+    study["budget"] = {"trials": 1}
+    path.write_text(json.dumps(study))
+    planned, ran = say("plan", str(path), "-o", "json"), say("run", str(path))
+    assert (planned.returncode, ran.returncode) == (0, 0), planned.stderr + ran.stderr
+    [sent] = [json.loads(each.read_text()) for each in tmp_path.rglob("job.json")]
+    job, expected = sent["body"]["job"], json.loads(planned.stdout)["load_client"]["body"]["job"]
+    assert (
+        job["spec"]["template"]["spec"]["containers"][0]["command"][:-1]
+        == (expected["spec"]["template"]["spec"]["containers"][0]["command"][:-1])
+    ), "all but the address"
+    assert job["metadata"]["ownerReferences"][0]["name"] == job["metadata"]["labels"]["optuna-tuner/server"]
+    [trial] = tuner.trials("pods")
+    assert (trial.state, trial.values) == (TrialState.FEASIBLE, (7,))
+    assert any("measured by a Job in the cluster" in remark for remark in trial.remarks)
     assert fake_cluster.names(*OURS) == []
 
 

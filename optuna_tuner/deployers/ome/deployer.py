@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from http import HTTPStatus
 from pathlib import Path
 from typing import ClassVar
 
 from pydantic import BaseModel
 
+from optuna_tuner.client_site import ClientSite, Program, Vantage
 from optuna_tuner.contracts import Deployer
-from optuna_tuner.deployers.kubernetes_cluster import FORWARDED, Cluster, Whole, metadata_of, namespace_of, notes_of
+from optuna_tuner.deployers.kubernetes_cluster import Cluster, Whole, metadata_of, namespace_of, notes_of, remark_of
 from optuna_tuner.deployers.kubernetes_patch import OURS
 from optuna_tuner.deployers.kubernetes_pod import Facts
 from optuna_tuner.deployers.kubernetes_refusal import RefusedError
 from optuna_tuner.deployers.kubernetes_request import MODEL_NOTE, NAME_LABEL
 from optuna_tuner.deployers.kubernetes_rights import OME_RIGHTS
+from optuna_tuner.deployers.load_client.clients import Clients, loaded, server_of
+from optuna_tuner.deployers.load_client.request import SERVER_LABEL, Loaded
 from optuna_tuner.deployers.ome.ensure import ensure
 from optuna_tuner.deployers.ome.misfits import misfits
 from optuna_tuner.deployers.ome.options import OmeOptions
@@ -26,7 +29,6 @@ from optuna_tuner.errors import DeployerError, EnvironmentFaultError
 from optuna_tuner.values import Endpoint, Handle, Json, Launch, Request, Slot, State, Status
 
 _SERVICES = "inferenceservices"
-_BOTH = ("pods", _SERVICES)
 _POD_LABEL = "ome.io/inferenceservice"  # which OME gives to all pods of a service
 _END_S = 120.0  # after the grace, for the node and OME to say that nothing is left
 
@@ -48,6 +50,7 @@ class Ome(Deployer):
         self._first: dict[str, str] = {}  # by the server's name, the pod that began first
         self._ready: set[str] = set()
         self.cluster = Cluster(self._options)
+        self._clients = Clients(self.kind, self.cluster, self._options)
 
     @property
     def gpus(self) -> int:
@@ -56,13 +59,26 @@ class Ome(Deployer):
 
     @property
     def remark(self) -> str:
-        """That a port-forward lies between load client and server."""
-        return FORWARDED if self._options.reach == "port-forward" else ""
+        """That a port-forward lies between load client and server, or nothing does."""
+        return remark_of(self._options)
 
     @property
     def lag_s(self) -> float:
         """A cluster takes a node for up until its grace period has passed."""
         return self._options.lost_after_s
+
+    @property
+    def hosts_clients(self) -> bool:
+        """Where the study says `load_client`."""
+        return self._options.load_client is not None
+
+    def client_site(self, handle: Handle) -> ClientSite | None:
+        """Jobs, which go with the service."""
+        return self._clients.site(lambda: self._loaded(handle))
+
+    def planned_client(self, server: Request, program: Callable[[Vantage], Program], limit_s: float) -> Request | None:
+        """The Job of a load client and what it reads."""
+        return self._clients.planned(read_body(server).service, program, limit_s)
 
     def misfits(self, study: Mapping[str, Json]) -> Iterator[tuple[tuple[str | int, ...], str]]:
         """A runtime that does not serve the model, or holds another engine or version than the study's."""
@@ -77,11 +93,13 @@ class Ome(Deployer):
             ensure(self.cluster.api, self._options.clusterservingruntime_config, self._options.model_ready_s)
             service = body_of(launch, "optuna-tuner-test", {}, self._options).service
             self.cluster.api.create(service, self._options.namespace, only_test=True)
+            self._clients.test()
         except DeployerError as error:
             raise EnvironmentFaultError(f"the cluster would not take the InferenceService: {error}") from error
 
     def _demand_rights(self, launch: Launch) -> None:
         needed = OME_RIGHTS[""] + OME_RIGHTS[self._options.reach] + (OME_RIGHTS["secrets"] if launch.secrets else ())
+        needed += OME_RIGHTS["load client"] if self.hosts_clients else ()
         missing = tuple(self.cluster.missing(needed))
         if missing:
             words = f"in the namespace {self._options.namespace} of {self.cluster.api.server} we may not"
@@ -132,6 +150,7 @@ class Ome(Deployer):
 
     def stop(self, handle: Handle, grace_s: float) -> None:
         """The service is deleted and with it all that OME made; its pods get SIGTERM, and SIGKILL after the grace."""
+        self._clients.end(handle, grace_s)
         whole = Whole(
             resource=_SERVICES,
             name=handle.name,
@@ -149,11 +168,18 @@ class Ome(Deployer):
         self._ready.discard(handle.name)
 
     def find(self, labels: Mapping[str, str]) -> Sequence[Handle]:
-        """Services whatever their state, and pods whose service is gone."""
+        """Services whatever their state, and pods whose service is gone; a load client's are its server's."""
         selector = ",".join((NAME_LABEL, *(f"{OURS}{name}={value}" for name, value in labels.items())))
-        pods, services = (self.cluster.api.list(kind, self._options.namespace, labels=selector) for kind in _BOTH)
-        named = {str(notes_of(each, "labels")[NAME_LABEL]): each for each in (*filter(_is_of_ome, pods), *services)}
+        kinds = ("pods", "jobs") if self.hosts_clients else ("pods",)
+        api, namespace = self.cluster.api, self._options.namespace
+        made = [each for kind in kinds for each in api.list(kind, namespace, labels=selector) if _is_of_ome(each)]
+        named = {server_of(each): each for each in (*made, *api.list(_SERVICES, namespace, labels=selector))}
         return tuple(self._handle(name, each) for name, each in named.items())
+
+    def _loaded(self, handle: Handle) -> Loaded:
+        """Raises DeployerError for a server that is gone."""
+        service = self.cluster.api.get(_SERVICES, handle.name, namespace_of(handle))
+        return loaded(service, self._look(handle).pod.pod, self._options.listens_at)
 
     def _look(self, handle: Handle) -> SeenService:
         return self._seen.get(handle.name, lambda: self._see(handle))
@@ -180,6 +206,6 @@ class Ome(Deployer):
         return Handle(deployer=self.kind, name=name, ref=ref)
 
 
-def _is_of_ome(pod: Facts) -> bool:
+def _is_of_ome(found: Facts) -> bool:
     """Pods of the deployer `kubernetes` bear such labels too."""
-    return _POD_LABEL in notes_of(pod, "labels")
+    return bool({_POD_LABEL, SERVER_LABEL} & notes_of(found, "labels").keys())

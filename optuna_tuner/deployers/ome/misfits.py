@@ -6,7 +6,8 @@ from collections.abc import Iterator, Mapping
 
 from optuna_tuner.catalog.shelf import plain_version, tagged_version
 from optuna_tuner.deployers.container_words import image_problem
-from optuna_tuner.deployers.kubernetes_misfits import Misfit
+from optuna_tuner.deployers.load_client.misfits import Misfit
+from optuna_tuner.deployers.load_client.misfits import misfits as client_misfits
 from optuna_tuner.deployers.ome import presets
 from optuna_tuner.deployers.ome.options import OmeOptions
 from optuna_tuner.deployers.ome.shapes import TEMPLATE, why_unfit
@@ -22,6 +23,7 @@ def misfits(study: Mapping[str, Json], options: OmeOptions) -> Iterator[Misfit]:
         yield from _engine(engine, options)
     if options.gpus is None and options.clusterservingruntime_config.whole is None:
         yield ("deployer",), "a runtime that is only named does not tell its GPUs here: say gpus"
+    yield from client_misfits(study, options)
     model, runtime = options.clusterbasemodel_config.whole, options.clusterservingruntime_config.whole
     why = why_unfit(model, runtime) if model and runtime else None
     if why:

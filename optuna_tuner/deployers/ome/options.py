@@ -8,7 +8,8 @@ from typing import ClassVar, Literal, Self
 
 from pydantic import BaseModel, Field, JsonValue, field_validator, model_validator
 
-from optuna_tuner.deployers.cluster_options import STRICT, ClusterOptions
+from optuna_tuner.deployers.cluster_options import ClusterOptions
+from optuna_tuner.deployers.kubernetes_parts import STRICT
 from optuna_tuner.deployers.kubernetes_patch import LABELLED, OF_ALL, OURS, Guarded, merged, patch_problem
 from optuna_tuner.deployers.kubernetes_words import LabelValue, OwnLabelKey, Subdomain
 from optuna_tuner.deployers.ome import presets

@@ -9,7 +9,7 @@ from typing import Literal, Self
 
 from pydantic import BaseModel, Field, JsonValue, model_validator
 
-from optuna_tuner.deployers.cluster_options import STRICT
+from optuna_tuner.deployers.kubernetes_parts import STRICT
 from optuna_tuner.deployers.kubernetes_words import Subdomain
 from optuna_tuner.deployers.ome.shapes import problems
 from optuna_tuner.own_data import read_yaml

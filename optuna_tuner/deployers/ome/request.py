@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from pydantic import BaseModel, JsonValue, ValidationError
 
-from optuna_tuner.deployers.cluster_options import STRICT
 from optuna_tuner.deployers.container_words import image_problem
+from optuna_tuner.deployers.kubernetes_parts import STRICT
 from optuna_tuner.deployers.kubernetes_patch import merged
 from optuna_tuner.deployers.kubernetes_request import (
     MODEL_NOTE,

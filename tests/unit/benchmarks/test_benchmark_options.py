@@ -9,9 +9,11 @@ import pytest
 from pydantic import ValidationError
 
 from optuna_tuner.benchmarks import genai_bench_env
-from optuna_tuner.benchmarks.genai_bench import DECLARED, GenaiBench, GenaiBenchOptions
+from optuna_tuner.benchmarks.genai_bench import DECLARED, GenaiBench
+from optuna_tuner.benchmarks.genai_bench_options import GenaiBenchOptions
 from optuna_tuner.benchmarks.http import Http, HttpOptions
 from optuna_tuner.benchmarks.script import Script, ScriptOptions
+from optuna_tuner.client_site import Vantage
 from optuna_tuner.contracts import Target
 from optuna_tuner.metrics import METRICS
 from optuna_tuner.values import Endpoint, Load, LoadKind, Model, RequestSlo, Slot
@@ -119,8 +121,8 @@ def test_a_script_s_placeholders_are_replaced_and_other_braces_are_left_alone() 
         success_rate=0.99,
         slot=Slot(name="s", host="h"),
     )
-    argv = script.argv(target, script.loads()[1], Path("/f"))
-    assert argv == ["tool", "http://h:1", "--model=m", '{"a": 1}', "7/4", "/f/x", "{other}"]
+    argv = script.argv(target, script.loads()[1], Vantage(url="http://h:1", folder="/f"))
+    assert argv == ("tool", "http://h:1", "--model=m", '{"a": 1}', "7/4", "/f/x", "{other}")
 
 
 def test_a_script_declares_what_the_study_file_says() -> None:

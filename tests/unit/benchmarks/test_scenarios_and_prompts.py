@@ -84,11 +84,9 @@ def test_a_server_that_counts_nonsense_is_not_believed() -> None:
     assert Scale.between((40, 100), (160, 100)) == Scale()
 
 
-def test_the_raw_lines_for_a_client_with_a_tokenizer_differ_between_trials(tmp_path: Path) -> None:
+def test_the_raw_lines_for_a_client_with_a_tokenizer_differ_between_trials() -> None:
     def lines(seed: str) -> list[str]:
-        path = tmp_path / f"{seed}.json"
-        prompts.write_lines(path, seed)
-        return [str(line) for line in json.loads(path.read_text())]
+        return [str(line) for line in json.loads(prompts.lines_of(seed))]
 
     assert len(set(lines("1"))) == 1000
     assert set(lines("1")).isdisjoint(lines("2"))

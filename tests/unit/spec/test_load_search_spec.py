@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from optuna_tuner.benchmarks.genai_bench import GenaiBenchOptions
+from optuna_tuner.benchmarks.genai_bench_options import GenaiBenchOptions
 from optuna_tuner.benchmarks.http import Http, HttpOptions
 from optuna_tuner.benchmarks.load_search import requests_of
 from optuna_tuner.errors import SpecError
