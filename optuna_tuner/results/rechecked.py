@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from optuna_tuner.results.views import AT_REST, StudyView
 from optuna_tuner.results.wording import goal_metrics, interval, percent
-from optuna_tuner.search.gating import Gated, Held, Reason
+from optuna_tuner.search.gating import Gated, Held, Judged, Reason
 from optuna_tuner.search.rerunning import Agreement, Rerunning
 from optuna_tuner.search.shift import Shift
 from optuna_tuner.spec.recheck import Gate, Rerun
@@ -114,6 +115,15 @@ def _gate_part(study: StudyView, found: Gated) -> dict[str, Json]:
         "pairs": len(found.pairs),
         "most_pairs": found.most,
         "kept": found.kept,
+        "objectives": [_judged(each) for each in found.objectives],
+    }
+
+
+def _judged(found: Judged) -> dict[str, Json]:
+    return {
+        "metric": found.metric,
+        "verdict": found.reason.held.value if found.reason else None,
+        "reason": found.reason.value if found.reason else None,
         "against_default": _shift(found.against_default),
         "winner": _shift(found.winner),
         "default": _shift(found.default),
@@ -144,21 +154,37 @@ def _gate_sentences(study: StudyView, gate: Gate, found: Gated) -> Iterator[str]
         yield f"{state}, after {len(found.pairs)} of at most {found.most} pairs."
     else:
         yield f"Gate {SAYS[found.reason]}."
-    metric, sure = study.spec.goals.objectives[0].metric, f"{found.confidence * 100:g} % interval"
-    if found.against_default:
-        yield (
-            f"{metric} since then: the winner beside the default {_said(found.against_default)}, "
-            f"and may lose {gate.max_regression * 100:g} % ({sure}, {len(found.pairs)} pairs now, {gate.pairs} then)."
-        )
-    if found.winner and found.default:
-        yield f"By itself the winner {_said(found.winner)}, the default {_said(found.default)}."
+    for each in found.objectives:
+        yield _said_of(each, gate, found)
     if found.kept < len(found.pairs):
         yield (
             f"The winner kept every constraint in {found.kept} of {len(found.pairs)} pairs; "
-            f"then in {gate.kept} of {gate.pairs}."
+            f"then in {gate.kept} of {gate.pairs}. {_broken(found)}"
         )
     yield _last_words(study, found)
     yield ADVICE.get(found.reason, "") if found.reason else ""
+
+
+def _said_of(each: Judged, gate: Gate, found: Gated) -> str:
+    """Of one objective; where there are several, with its own verdict."""
+    verdict = f"{each.metric}: {SAYS[each.reason]}. " if each.reason and len(found.objectives) > 1 else ""
+    if each.against_default is None:
+        return verdict.strip()
+    sure = f"{found.confidence * 100:g} % interval, {len(found.pairs)} pairs now, {gate.pairs} then"
+    said = (
+        f"{verdict}{each.metric} since then: the winner beside the default {_said(each.against_default)}, "
+        f"and may lose {gate.max_regression * 100:g} % ({sure})."
+    )
+    if each.winner is None or each.default is None:
+        return said
+    return f"{said} By itself the winner {_said(each.winner)}, the default {_said(each.default)}."
+
+
+def _broken(found: Gated) -> str:
+    """The constraints that the winner broke, and how often."""
+    outcomes = [pair.winner.outcome for pair in found.pairs if pair.winner and pair.winner.outcome]
+    times = Counter(name for each in outcomes for name, excess in each.constraints.items() if excess > 0)
+    return f"Broken: {', '.join(f'{name} ({count} x)' for name, count in times.most_common())}." if times else ""
 
 
 def _last_words(study: StudyView, found: Gated) -> str:

@@ -3,6 +3,9 @@
 The winner is judged against the default, now as then: what a machine does to both alike drops out. A verdict needs the
 whole interval on one side of what is allowed. The pairs are looked at three times; what the confidence leaves open is
 shared out over the looks (Bonferroni), so that all together are wrong as seldom as one would be.
+
+Every objective is judged. A loss in one of them is enough, so each may raise a false alarm only in its share of what is
+left open (Bonferroni again). That it held must be shown in all of them, so there nothing is to be shared out.
 """
 
 from __future__ import annotations
@@ -11,6 +14,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import NamedTuple
 
 from optuna_tuner.search.confirmation import values_of
 from optuna_tuner.search.pairs import Pair, Pairs
@@ -20,9 +24,10 @@ from optuna_tuner.spec.recheck import FEWEST_RUNS, Gate, Runs
 from optuna_tuner.spec.study import StudySpec
 from optuna_tuner.store.records import AttemptKind, AttemptRecord, AttemptState, WorkerRecord
 
-# Looks, as shares of the most pairs, and the share of the error that each may make. Most of it is for the last one: so
-# a noise of 2 % is borne, and a quiet machine is done at the first (benchmarks/gates.py).
-LOOKS = ((0.2, 0.1), (0.4, 0.2), (1.0, 0.7))
+# Looks, as shares of the most pairs, and the share of the error that each may make, of a speed and of a promise. Most
+# of it is for the last one: so a noise of 2 % is borne, and a quiet machine is done at the first (benchmarks/gates.py).
+# Where a promise was kept in five pairs of five, none of four is enough at the first look, and eight of twenty at last.
+LOOKS = ((0.2, 0.1, 0.2), (0.4, 0.2, 0.2), (1.0, 0.7, 0.6))
 
 
 class Held(StrEnum):
@@ -55,13 +60,35 @@ class Reason(StrEnum):
         return Held.REGRESSED if self in regressed else Held.UNKNOWN
 
 
+class Look(NamedTuple):
+    """After how many pairs they are looked at, and how much error that look may make on either side."""
+
+    pairs: int
+    speed_error: float
+    promise_error: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judged:
+    """One objective. `reason` is None while more pairs are to tell.
+
+    `against_default` is what the winner lost or gained beside the default, `winner` and `default` what each did by
+    itself, all since then and with the study's confidence; the verdict itself asks for more at the first looks.
+    """
+
+    metric: str
+    reason: Reason | None
+    against_default: Shift | None
+    winner: Shift | None
+    default: Shift | None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Gated:
     """What is known so far. `reason` is None while more pairs are to tell.
 
-    `pairs` count, of at most `most`; in `kept` of them the winner kept every constraint. `against_default` is what the
-    winner lost or gained beside the default, `winner` and `default` what each did by itself, all since then and with
-    the study's confidence; the verdict itself asks for more at the first looks.
+    `pairs` count, of at most `most`; in `kept` of them the winner kept every constraint. `objectives` has each of the
+    goals', in their order.
     """
 
     reason: Reason | None
@@ -69,9 +96,7 @@ class Gated:
     most: int
     kept: int
     confidence: float
-    against_default: Shift | None
-    winner: Shift | None
-    default: Shift | None
+    objectives: tuple[Judged, ...]
 
     @property
     def held(self) -> Held:
@@ -85,33 +110,33 @@ def gated(spec: StudySpec, attempts: Sequence[AttemptRecord], workers: Sequence[
         return None
     candidates = best_few(spec, attempts)
     done = Pairs(candidates[0].params, attempts, workers).done if candidates else ()
-    look = _Look(spec, spec.gate, done)
+    judge = _Judge(spec, spec.gate, done)
+    look = judge.decisive
     if _is_lost([each for each in attempts if each.kind is AttemptKind.BASELINE]):
         reason: Reason | None = Reason.NO_DEFAULT
     elif _never_starts(candidates[0].first if candidates else None, done):
         reason = Reason.NO_START
     else:
-        reason = next(filter(None, (look.reason(*each) for each in looks(spec))), None)
+        reason = judge.reason(look) if look else None
     return Gated(
         reason=reason,
         pairs=tuple(done),
         most=settings(spec).pairs,
-        kept=look.kept(len(done)),
+        kept=judge.kept(len(done)),
         confidence=settings(spec).confidence,
-        against_default=look.against_default(len(done), settings(spec).confidence),
-        winner=look.winner(len(done)),
-        default=look.default(len(done)),
+        objectives=tuple(each.judged(look) for each in judge.objectives),
     )
 
 
-def looks(spec: StudySpec) -> Sequence[tuple[int, float]]:
-    """After how many pairs they are looked at, and how much error each look may make on either side."""
+def looks(spec: StudySpec) -> Sequence[Look]:
+    """All that may come to be; those that would fall together are one."""
     most, error = settings(spec).pairs, 1 - settings(spec).confidence
-    found: dict[int, float] = {}
-    for when, share in LOOKS:
+    found: dict[int, Look] = {}
+    for when, speed, promise in LOOKS:
         pairs = max(FEWEST_RUNS, round(when * most))
-        found[pairs] = found.get(pairs, 0.0) + share * error
-    return tuple(found.items())
+        before = found.get(pairs, Look(pairs, 0.0, 0.0))
+        found[pairs] = Look(pairs, before.speed_error + speed * error, before.promise_error + promise * error)
+    return tuple(found.values())
 
 
 def pairs_wanted(spec: StudySpec, attempts: Sequence[AttemptRecord], workers: Sequence[WorkerRecord]) -> int:
@@ -119,87 +144,119 @@ def pairs_wanted(spec: StudySpec, attempts: Sequence[AttemptRecord], workers: Se
     found = gated(spec, attempts, workers)
     if found is None or found.reason is not None:
         return 0
-    return next((pairs for pairs, _ in looks(spec) if pairs > len(found.pairs)), 0)
+    return next((look.pairs for look in looks(spec) if look.pairs > len(found.pairs)), 0)
 
 
 @dataclass(frozen=True, slots=True)
-class _Look:
-    """At the first so many pairs, by the first objective."""
+class _Judge:
+    """Judges the winner: each objective, and whether it keeps its promise."""
 
     spec: StudySpec
     gate: Gate
     done: Sequence[Pair]
 
-    def reason(self, pairs: int, error: float) -> Reason | None:
-        """Settled by the first so many pairs, wrongly in at most this share of cases on either side; else None."""
-        if len(self.done) < pairs:
-            return None
-        last = pairs == settings(self.spec).pairs
-        if self._breaks_more(pairs):
+    @property
+    def objectives(self) -> Sequence[_Measure]:
+        """Each by itself."""
+        return [_Measure(self.spec, self.gate, self.done, place) for place in range(len(self.spec.goals.objectives))]
+
+    @property
+    def decisive(self) -> Look | None:
+        """The first look that settles it, else the last one that there are pairs for; None before the first."""
+        now = [look for look in looks(self.spec) if look.pairs <= len(self.done)]
+        return next((look for look in now if self.reason(look)), now[-1] if now else None)
+
+    def reason(self, look: Look) -> Reason | None:
+        """Settled by this look; else None."""
+        if self._breaks_more(look):
             return Reason.BROKEN_PROMISE
-        speed = self._speed(pairs, error)
-        if speed is None:
-            return Reason.NOISE if last else None
-        worse = self.kept(pairs) * self.gate.pairs < self.gate.kept * pairs
-        if speed.held is Held.HELD and worse:
-            return Reason.PROMISE_IN_DOUBT if last else None
-        return speed
-
-    def _speed(self, pairs: int, error: float) -> Reason | None:
-        found, alone = self.against_default(pairs, 1 - 2 * error), self.winner(pairs)
-        allowed = -self.gate.max_regression
-        if found is None or alone is None:
+        found = [each.reason(look) for each in self.objectives]
+        if Reason.SLOWER in found:
+            return Reason.SLOWER
+        if None in found:
             return None
-        if found.low > allowed:
-            return Reason.BOTH_SLOWER if alone.high < allowed else Reason.HOLDS
-        if found.high < allowed:
-            return Reason.DEFAULT_FASTER if alone.low > allowed else Reason.SLOWER
-        return None
-
-    def against_default(self, pairs: int, confidence: float) -> Shift | None:
-        """Beside the default, then and now."""
-        then = ratios(self._then(self.gate.winner), self._then(self.gate.default))
-        ours, theirs = self._now(pairs)
-        return self._shift(then, ratios(ours, theirs), confidence)
-
-    def winner(self, pairs: int) -> Shift | None:
-        """By itself."""
-        return self._shift(logs(self._then(self.gate.winner)), logs(self._now(pairs)[0]))
-
-    def default(self, pairs: int) -> Shift | None:
-        """By itself."""
-        return self._shift(logs(self._then(self.gate.default)), logs(self._now(pairs)[1]))
+        unsure = next((each for each in found if each is not Reason.HOLDS), Reason.HOLDS)
+        if unsure is Reason.HOLDS and self._keeps_less(look.pairs):
+            return Reason.PROMISE_IN_DOUBT if _is_last(look, self.spec) else None
+        return unsure
 
     def kept(self, pairs: int) -> int:
-        """The pairs in which the winner kept every constraint."""
+        """Of the first so many pairs, those in which the winner kept every constraint."""
         halves = (pair.winner for pair in self.done[:pairs])
         return sum(half is not None and half.outcome is not None and half.outcome.feasible for half in halves)
 
-    def _breaks_more(self, pairs: int) -> bool:
+    def _keeps_less(self, pairs: int) -> bool:
+        return self.kept(pairs) * self.gate.pairs < self.gate.kept * pairs
+
+    def _breaks_more(self, look: Look) -> bool:
         """More often than then, by more than chance explains (Fisher's exact test, one-sided)."""
-        kept, then = self.kept(pairs), self.gate
-        if kept * then.pairs >= then.kept * pairs:
+        if not self._keeps_less(look.pairs):
             return False
-        all_kept, all_runs = kept + then.kept, pairs + then.pairs
+        kept, then = self.kept(look.pairs), self.gate
+        all_kept, all_runs = kept + then.kept, look.pairs + then.pairs
         chance = math.fsum(
-            math.comb(pairs, now) * math.comb(then.pairs, all_kept - now) for now in range(kept + 1) if now <= all_kept
+            math.comb(look.pairs, now) * math.comb(then.pairs, all_kept - now)
+            for now in range(kept + 1)
+            if now <= all_kept
         ) / math.comb(all_runs, all_kept)
-        return chance <= (1 - settings(self.spec).confidence) / len(LOOKS)
+        return chance <= look.promise_error
+
+
+@dataclass(frozen=True, slots=True)
+class _Measure:
+    """Judges the winner by one objective."""
+
+    spec: StudySpec
+    gate: Gate
+    done: Sequence[Pair]
+    place: int
+
+    def judged(self, look: Look | None) -> Judged:
+        """All that is known, and what the look makes of it."""
+        pairs, (ours, theirs) = len(self.done), self._now(len(self.done))
+        then = self._then(self.gate.winner), self._then(self.gate.default)
+        return Judged(
+            metric=self.spec.goals.objectives[self.place].metric,
+            reason=self.reason(look) if look else None,
+            against_default=self._against_default(pairs, settings(self.spec).confidence),
+            winner=self._shift(logs(then[0]), logs(ours)),
+            default=self._shift(logs(then[1]), logs(theirs)),
+        )
+
+    def reason(self, look: Look) -> Reason | None:
+        """What these pairs show, wrongly in at most the look's share of cases; None where more may tell."""
+        many, error = len(self.spec.goals.objectives), look.speed_error
+        found, surer = (self._against_default(look.pairs, 1 - 2 * each) for each in (error, error / many))
+        alone = self._shift(logs(self._then(self.gate.winner)), logs(self._now(look.pairs)[0]))
+        allowed = -self.gate.max_regression
+        if found and alone and found.low > allowed:
+            return Reason.BOTH_SLOWER if alone.high < allowed else Reason.HOLDS
+        if surer and alone and surer.high < allowed:
+            return Reason.DEFAULT_FASTER if alone.low > allowed else Reason.SLOWER
+        return Reason.NOISE if _is_last(look, self.spec) else None
+
+    def _against_default(self, pairs: int, confidence: float) -> Shift | None:
+        then = ratios(self._then(self.gate.winner), self._then(self.gate.default))
+        return self._shift(then, ratios(*self._now(pairs)), confidence)
 
     def _now(self, pairs: int) -> tuple[Sequence[float], Sequence[float]]:
         """Of the pairs in which both were measured."""
         both = [(values_of(pair.winner), values_of(pair.default)) for pair in self.done[:pairs]]
-        whole = [(ours[0], theirs[0]) for ours, theirs in both if ours and theirs]
+        whole = [(ours[self.place], theirs[self.place]) for ours, theirs in both if ours and theirs]
         return [ours for ours, _ in whole], [theirs for _, theirs in whole]
 
     def _then(self, runs: Mapping[str, Runs]) -> Sequence[float]:
-        return runs[self.spec.goals.objectives[0].metric]
+        return runs[self.spec.goals.objectives[self.place].metric]
 
     def _shift(
         self, then: Sequence[float] | None, now: Sequence[float] | None, confidence: float | None = None
     ) -> Shift | None:
-        maximize = self.spec.goals.objectives[0].direction == "maximize"
+        maximize = self.spec.goals.objectives[self.place].direction == "maximize"
         return shift_of(then, now, maximize=maximize, confidence=confidence or settings(self.spec).confidence)
+
+
+def _is_last(look: Look, spec: StudySpec) -> bool:
+    return look.pairs == looks(spec)[-1].pairs
 
 
 def _is_lost(runs: Sequence[AttemptRecord]) -> bool:

@@ -91,12 +91,11 @@ def recheck_misfits(
     gate: Gate | None, rerun: Rerun | None, first: int, goals: Goals, *, confirmed: bool
 ) -> Iterator[Misfit]:
     """What does not fit in a study with so many configurations in `first`, and these goals."""
-    metric = goals.objectives[0].metric
     if gate is not None and rerun is not None:
         yield Misfit(("rerun",), "does not go with gate: leave one of them out")
     if gate is not None and (not confirmed or first != 1):
         yield Misfit(("gate",), "needs confirm, and one configuration in first: the winner")
-    if gate is not None and metric not in gate.winner:
+    for metric in (each.metric for each in goals.objectives if gate and each.metric not in gate.winner):
         yield Misfit(("gate", "winner"), f"needs {metric}: it is judged by that")
     if rerun is not None and first > 1:
         yield Misfit(("rerun",), "needs one configuration in first, or none for the engine's own default")

@@ -32,7 +32,7 @@ HELD, SLOWER, BOTH = CASES[0], replace(CASES[0], winner=-0.3), replace(CASES[0],
 def gate_on_paper(case: Case) -> SampleStudy:
     rng = np.random.default_rng(1)
     spec = gate_of(confirmed(case, rng, 5), GateOrder(study="paper"), {}, (), InstalledKinds())
-    study = PaperStudy(spec, Session(case, rng, case.winner, case.default).measure)
+    study = PaperStudy(spec, Session(case, rng, now=True).measure)
     study.run(Extra(kind=AttemptKind.BASELINE, params=DEFAULT))
     study.run(Extra(kind=AttemptKind.FIRST, params=spec.first_params[0]))
     study.confirm()
@@ -76,9 +76,48 @@ def test_a_gate_is_data_too(invoke: Invoke, tuner: FakeTuner) -> None:
     assert result.exit_code == 3
     found = json.loads(result.stdout)
     assert (found["kind"], found["verdict"], found["reason"], found["met"]) == ("gate", "regressed", "slower", False)
-    assert found["against_default"]["high"] < -0.05
+    (objective,) = found["objectives"]
+    assert (objective["metric"], objective["verdict"]) == ("output_throughput_tok_s", "regressed")
+    assert objective["against_default"]["high"] < -0.05
     assert found["changed"] == [{"name": "engine.version", "then": "0.11.0", "now": "0.12.0"}]
     assert json.loads(invoke("results", "paper-gate-1", "--format", "json").stdout)["recheck"]["verdict"] == "regressed"
+
+
+def test_a_gate_of_two_objectives_fails_by_the_one_that_regressed_and_names_it(
+    invoke: Invoke, tuner: FakeTuner
+) -> None:
+    tuner.sample = gate_on_paper(replace(HELD, ttft=0.3))
+    result = invoke("gate", "paper")
+    assert result.exit_code == 3
+    assert "Gate regressed: the winner lost more than it may." in result.stdout
+    assert "output_throughput_tok_s: held: " in result.stdout
+    assert "ttft_ms.p99: regressed: " in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("case", "says"),
+    [(HELD, "Held: "), (SLOWER, "Regressed: "), (BOTH, "Cannot tell: ")],
+    ids=["held", "slower", "both"],
+)
+def test_the_report_of_a_gate_says_its_verdict_first_and_never_to_deploy(
+    invoke: Invoke, tuner: FakeTuner, case: Case, says: str
+) -> None:
+    tuner.sample = gate_on_paper(case)
+    page = invoke("report", "paper-gate-1").stdout
+    assert f"**{says}" in page
+    assert "Deploy" not in page.partition("## ")[0]
+    rows = [
+        line for line in page.partition("## Then and now")[2].splitlines() if line.startswith(("| winner", "| default"))
+    ]
+    assert [row.split(" | ")[0] for row in rows] == ["| winner", "| default"]
+
+
+def test_a_gate_fails_by_a_promise_that_is_not_kept_any_more_and_names_it(invoke: Invoke, tuner: FakeTuner) -> None:
+    tuner.sample = gate_on_paper(replace(HELD, late=(0.0, 1.0)))
+    result = invoke("gate", "paper")
+    assert result.exit_code == 3
+    assert "Gate regressed: the winner breaks the promise, and more often than then." in result.stdout
+    assert "The winner kept every constraint in 0 of 4 pairs; then in 5 of 5. Broken: promise (4 x)." in result.stdout
 
 
 def test_a_list_of_studies_says_what_each_is(invoke: Invoke, tuner: FakeTuner) -> None:

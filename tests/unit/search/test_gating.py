@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from itertools import cycle
 
 import pytest
-from gates import CASES, METRIC, play
+from gates import BOTH, CASES, METRIC, TTFT, play
 from paper_study import DEFAULT, PaperStudy, gave, paper_spec
 
 from optuna_tuner.rechecks import GateOrder
@@ -14,7 +15,11 @@ from optuna_tuner.search.gating import Gated, Held, Reason, gated, looks
 from optuna_tuner.store.records import AttemptKind, Extra, Outcome, Verdict
 from optuna_tuner.values import Cause, Params
 
-THEN = {"winner": [150.0, 151.0, 149.0], "default": [100.0, 100.5, 99.5]}
+THEN = {"winner": {METRIC: [150.0, 151.0, 149.0]}, "default": {METRIC: [100.0, 100.5, 99.5]}}
+THEN_OF_TWO = {
+    "winner": {**THEN["winner"], TTFT: [100.0, 100.4, 99.7]},
+    "default": {**THEN["default"], TTFT: [160.0, 160.5, 159.6]},
+}
 CRASHED = Outcome(verdict=Verdict.PRUNED, constraints={"server runs": 1.0}, cause=Cause.BAD_FLAG)
 LATE = {"slo": 0.2}
 
@@ -24,15 +29,16 @@ def gate(
     default: Sequence[float | Outcome],
     *,
     pairs: int = 10,
-    direction: str = "maximize",
+    then: Mapping[str, Mapping[str, list[float]]] = THEN,
+    **changes: object,
 ) -> tuple[PaperStudy, Gated]:
-    """A gate whose halves give these, one after the other, and the last one again and again."""
-    then = {name: {METRIC: runs} for name, runs in THEN.items()}
+    """A gate whose halves give these, one after the other, and the last one again and again; then all was kept."""
+    kept = len(then["winner"][METRIC])
     spec = paper_spec(
         confirm={"top": 1, "pairs": pairs},
-        direction=direction,
         first=[{"x": 1}],
-        gate={"study": "old", "trial": 7, "max_regression": 0.05, "kept": 3, **then},
+        gate={"study": "old", "trial": 7, "max_regression": 0.05, "kept": kept, **then},
+        **changes,  # type: ignore[arg-type]  # as given
     )
     left = {True: list(default), False: list(winner)}
 
@@ -75,6 +81,30 @@ def test_a_figure_that_is_better_when_small_is_judged_the_other_way_round() -> N
     assert gate([135.0, 134.0, 135.5], [100.0, 99.8, 100.3], direction="minimize")[1].held is Held.HELD
 
 
+@pytest.mark.parametrize(
+    ("ttft_ms", "reason"),
+    [
+        ([100.0, 99.8, 100.3], Reason.HOLDS),
+        ([115.0, 114.8, 115.3], Reason.SLOWER),
+        ([90.0, 120.0, 70.0, 140.0, 100.0, 110.0], Reason.NOISE),
+    ],
+)
+def test_every_objective_must_hold_and_one_that_regressed_is_enough(ttft_ms: list[float], reason: Reason) -> None:
+    winner = [gave(speed, ms) for speed, ms in zip(cycle([150.0, 149.0, 150.5]), ttft_ms * 2, strict=False)]
+    default = [gave(100.0, 160.0), gave(99.8, 160.4), gave(100.3, 159.5)]
+    found = gate(winner, default, then=THEN_OF_TWO, goals={"objectives": BOTH})[1]
+    assert found.reason is reason
+    assert [(each.metric, each.reason) for each in found.objectives] == [(METRIC, Reason.HOLDS), (TTFT, reason)]
+
+
+@pytest.mark.parametrize(("broken", "reason"), [(2, Reason.PROMISE_IN_DOUBT), (3, Reason.BROKEN_PROMISE)])
+def test_a_promise_that_most_of_twenty_pairs_break_is_not_kept_any_more(broken: int, reason: Reason) -> None:
+    of_five = [gave(150.0 + place % 2, **(LATE if place < broken else {})) for place in range(5)]
+    then = {name: {METRIC: [*runs[METRIC], *runs[METRIC][:2]]} for name, runs in THEN.items()}
+    found = gate([150.0, *of_five * 4], [100.0, 100.1], pairs=20, then=then)[1]
+    assert (found.reason, found.kept, len(found.pairs)) == (reason, 20 - 4 * broken, 20)
+
+
 def test_a_winner_that_the_default_has_overtaken_is_measured_all_the_same() -> None:
     study, found = gate([90.0, 90.1, 89.9], [100.0, 99.8, 100.3])
     assert found.reason is Reason.SLOWER
@@ -89,11 +119,11 @@ def test_a_gate_ends_at_the_first_look_that_settles_it_and_at_the_most_pairs_els
 
 def test_the_looks_together_make_no_more_error_than_the_confidence_leaves() -> None:
     spec = paper_spec(confirm={"pairs": 20})
-    assert [pairs for pairs, _ in looks(spec)] == [4, 8, 20]
-    assert sum(error for _, error in looks(spec)) == pytest.approx(0.05)
-    ((pairs, error),) = looks(paper_spec(confirm={"pairs": 2}))
-    assert pairs == 2
-    assert error == pytest.approx(0.05)
+    assert [look.pairs for look in looks(spec)] == [4, 8, 20]
+    assert sum(look.speed_error for look in looks(spec)) == pytest.approx(0.05)
+    assert sum(look.promise_error for look in looks(spec)) == pytest.approx(0.05)
+    (one,) = looks(paper_spec(confirm={"pairs": 2}))
+    assert one == pytest.approx((2, 0.05, 0.05))
 
 
 def test_a_winner_that_does_not_start_costs_one_pair() -> None:
