@@ -101,9 +101,10 @@ class Archive:
 
     def report(self, name: str, price: Price | None = None) -> Report:
         """The report of a study, in any state. With the price of a GPU it has the cost. Raises NotFoundError."""
-        from optuna_tuner.results.report.making import Material, report, told_of  # noqa: PLC0415  only a report needs it
+        from optuna_tuner.results.report.benchmark import as_measured  # noqa: PLC0415  only a report needs it
+        from optuna_tuner.results.report.making import Material, report, told_of  # noqa: PLC0415  likewise
 
-        study = self.study(name)
+        study = as_measured(self.study(name), artifacts_folder())
         material = Material(
             study=study,
             model=model_paths(study.spec.model),

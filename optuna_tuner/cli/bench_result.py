@@ -32,7 +32,9 @@ def run_bench(session: Session, spec: StudySpec) -> StudyView:
     try:
         view = session.tuner.run(spec, progress=said)
     except KeyboardInterrupt:
-        session.note(f"Nothing runs any more. The same command begins it again; its name is {quote(spec.name)}.")
+        name = quote(spec.name)
+        session.note(f"Nothing runs any more. The same command begins it again; its name is {name}.")
+        session.note(f"What was measured until now: optuna-tuner report {name} -o report")
         raise
     said(view)
     _show(session, view)

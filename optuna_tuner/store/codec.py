@@ -90,6 +90,12 @@ def decode_outcome(text: str) -> Outcome:
     return Outcome(**{name: _OUTCOME[name](value) if name in _OUTCOME else value for name, value in raw.items()})
 
 
+def decode_measurement(text: str) -> Measurement:
+    """Inverse of `encode`. Raises ValueError, KeyError or TypeError for what is none."""
+    (found,) = _measurements([json.loads(text)])
+    return found
+
+
 def _measurements(raw: list[dict[str, dict[str, str]]]) -> tuple[Measurement, ...]:
     return tuple(Measurement(**{**item, "load": _load(item["load"])}) for item in raw)  # type: ignore[arg-type]
 

@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from reported import report_on, sweep_study
+from reported import bench_study, report_on, sweep_study
 
-from optuna_tuner.results.report.files import folder_files
+from optuna_tuner.results.report.benchmark import as_measured
+from optuna_tuner.results.report.files import Form, folder_files, rendered
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Page
+    from playwright.sync_api import Browser, Page
 
 CHROMIUM = Path("/usr/bin/chromium")
 PATIENCE_MS = 120_000
@@ -45,22 +46,32 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def page(folder: Path) -> Iterator[Page]:
+def browser() -> Iterator[Browser]:
     with playwright_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
-        opened = browser.new_page(color_scheme="dark", viewport={"width": A4_PX[0], "height": A4_PX[1]})
-        opened.set_default_timeout(PATIENCE_MS)
-        asked: list[str] = []
-        said: list[str] = []
-        opened.on("request", lambda request: asked.append(request.url))
-        opened.on("console", lambda message: said.append(message.text))
-        opened.on("pageerror", lambda error: said.append(str(error)))
-        opened.goto((folder / "report.html").as_uri())
-        opened.locator("#plot-phases .main-svg").first.wait_for()
-        assert asked == [(folder / "report.html").as_uri()]
-        assert said == []
-        yield opened
-        browser.close()
+        started = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
+        yield started
+        started.close()
+
+
+def shown(browser: Browser, file: Path) -> Page:
+    """The page, drawn in the dark, of a report that asked for nothing and has nothing to complain of."""
+    opened = browser.new_page(color_scheme="dark", viewport={"width": A4_PX[0], "height": A4_PX[1]})
+    opened.set_default_timeout(PATIENCE_MS)
+    asked: list[str] = []
+    said: list[str] = []
+    opened.on("request", lambda request: asked.append(request.url))
+    opened.on("console", lambda message: said.append(message.text))
+    opened.on("pageerror", lambda error: said.append(str(error)))
+    opened.goto(file.as_uri())
+    opened.locator("#plot-phases .main-svg").first.wait_for()
+    assert asked == [file.as_uri()]
+    assert said == []
+    return opened
+
+
+@pytest.fixture(scope="module")
+def page(browser: Browser, folder: Path) -> Page:
+    return shown(browser, folder / "report.html")
 
 
 def test_every_figure_is_drawn_offline_and_nothing_foreign_runs(page: Page) -> None:
@@ -71,7 +82,7 @@ def test_every_figure_is_drawn_offline_and_nothing_foreign_runs(page: Page) -> N
     assert page.get_by_text(HOSTILE).count() >= 1
 
 
-def test_it_is_dark_in_the_dark_and_white_on_paper_where_the_first_page_is_one_sheet(page: Page) -> None:
+def demand_dark_then_white_on_one_sheet(page: Page) -> None:
     paper = "getComputedStyle(document.body).backgroundColor"
     text = "getComputedStyle(document.querySelector('.plot .xtick text')).fill"
     assert (page.evaluate(paper), page.evaluate(text)) == ("rgb(15, 20, 25)", "rgb(230, 237, 243)")
@@ -80,6 +91,24 @@ def test_it_is_dark_in_the_dark_and_white_on_paper_where_the_first_page_is_one_s
     box = page.locator(".first").bounding_box()
     assert box is not None
     assert box["height"] <= A4_PX[1]
+
+
+def test_it_is_dark_in_the_dark_and_white_on_paper_where_the_first_page_is_one_sheet(page: Page) -> None:
+    demand_dark_then_white_on_one_sheet(page)
+
+
+@pytest.mark.parametrize("measured", [None, 8])
+def test_the_report_of_a_benchmark_whole_or_interrupted_reads_as_well(
+    browser: Browser, tmp_path: Path, measured: int | None
+) -> None:
+    file = tmp_path / "bench.html"
+    made = report_on(as_measured(bench_study(measured), tmp_path))
+    file.write_text(rendered(made, Form.HTML), encoding="utf-8")
+    page = shown(browser, file)
+    assert page.locator(".plot .plot-container").count() == page.locator(".plot").count() >= 3
+    assert page.get_by_text("D(512,64)").count() >= 1
+    demand_dark_then_white_on_one_sheet(page)
+    page.close()
 
 
 def test_plots_are_png_of_the_figures(folder: Path) -> None:

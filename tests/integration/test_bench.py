@@ -12,7 +12,10 @@ from threading import Thread
 import httpx
 import pytest
 from click.testing import CliRunner
+from recomputed import demand_found_again
+from runs import home, process, servers, tuner, wait_for, workers
 
+from optuna_tuner import Tuner
 from optuna_tuner.cli.app import cli
 from optuna_tuner.deployers.running import Running, RunningOptions
 from optuna_tuner.engines.openai import OpenAi, OpenAiOptions
@@ -20,6 +23,17 @@ from optuna_tuner.errors import EnvironmentFaultError
 from optuna_tuner.testing.fake_process import MODEL, fake_server
 from optuna_tuner.values import Endpoint, Launch, Model
 
+__all__ = ["home", "tuner"]  # fixtures
+
+STUDY = """\
+name: killed
+model: {name: tiny}
+engine: {kind: fake, flags: {itl_ms: 20}}
+benchmark: {kind: http, scenario: "D(8,64)", concurrency: [12, 1], requests: 12}
+space: {ttft_ms: {type: int, low: 5, high: 9}}
+goals: {objectives: [{metric: output_throughput_tok_s, direction: maximize}]}
+limits: {teardown_s: 5}
+"""
 LAUNCH = Launch(argv=(), model=Model(name="wanted", path="wanted", tokenizer="wanted"))
 
 
@@ -97,7 +111,31 @@ def test_a_running_server_is_measured_reported_and_left_alone(tmp_path: Path) ->
     assert "4 requests in flight keep ttft_ms.p99 <= 60000" in made.stdout
     assert "Bottleneck at D(8,16) concurrency=4, as a hypothesis: " in made.stdout
     report = json.loads((out / "report.json").read_text("utf-8"))
+    lines = [json.loads(line) for line in (out / "bundle" / "requests.jsonl").read_text("utf-8").splitlines()]
+    demand_found_again(report, (out / "report.md").read_text("utf-8"), lines)
     assert (report["summary"]["decision"], len(report["curves"][0]["rows"])) == ("measured", 2)
     run = json.loads((out / "bundle" / "run.json").read_text("utf-8"))
     assert [level["level"] for level in run["levels"]] == ["D(8,16) concurrency=1", "D(8,16) concurrency=4"] * 2
     assert json.loads((out / "bundle" / "summary.json").read_text("utf-8"))["total_requests"] == 32
+
+
+def test_a_killed_benchmark_leaves_no_server_and_the_report_of_what_it_measured(
+    tuner: Tuner, home: Path, tmp_path: Path
+) -> None:
+    file = tmp_path / "study.yaml"
+    file.write_text(STUDY, encoding="utf-8")
+    with process("bench", str(file)) as run:
+        wait_for(lambda: list(home.glob("artifacts/*/*/levels.jsonl")))
+        hit = workers(run)
+        run.kill()
+        for worker in hit:
+            worker.kill()
+    wait_for(lambda: not servers(home))
+    report = tuner.report("killed-bench")
+    assert [row.load for row in report.curves[0].rows] == [12]
+    assert "1 load was measured." in report.warnings[0]
+    assert report.missing[0].startswith("These loads, which were not measured to their end: D(8,64) concurrency=1.")
+    (run_json,) = tuner.bundle("killed-bench", tmp_path / "bundle", 0)
+    assert [level.level for level in run_json.levels] == ["D(8,64) concurrency=12"]
+    lines = [json.loads(line) for line in (tmp_path / "bundle" / "requests.jsonl").read_text("utf-8").splitlines()]
+    assert sum(line["level"] == "D(8,64) concurrency=12" for line in lines) == 12

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import optuna
 import pytest
+from recomputed import by_load, demand_found_again, mean
 from runs import home, say, study, tuner
 
 from optuna_tuner import Tuner
@@ -15,6 +17,7 @@ from optuna_tuner.benchmarks.http import Http, HttpOptions
 from optuna_tuner.clock import Deadline
 from optuna_tuner.contracts import Target
 from optuna_tuner.errors import DegradedError
+from optuna_tuner.results.report.files import Form, rendered
 from optuna_tuner.testing.fake_process import MODEL, fake_server
 from optuna_tuner.values import Endpoint, Load, Measurement, Model, RequestSlo, Slot
 
@@ -75,7 +78,9 @@ def test_a_server_that_does_not_come_back_after_a_load_has_failed(target: Target
             list(Http(options).probe(here, [Load(value=4, scenario="D(8,4)")], Deadline.after(60)))
 
 
-def test_a_study_finds_the_most_load_of_each_server_and_keeps_every_probe(tuner: Tuner, home: Path) -> None:
+def test_a_study_finds_the_most_load_of_each_server_and_keeps_every_probe(
+    tuner: Tuner, home: Path, tmp_path: Path
+) -> None:
     space = {"slots": {"type": "choice", "choices": [2, 6]}}
     grid = {"kind": "grid"}
     spec = study("most", engine=ENGINE, benchmark=LOAD, goals=GOALS, space=space, sampler=grid, baseline=False)
@@ -89,6 +94,14 @@ def test_a_study_finds_the_most_load_of_each_server_and_keeps_every_probe(tuner:
         assert too_much <= max(found + 1, 1.1 * found) or "behind the best so far" in trial.load_search
         folder = home / "artifacts" / view.id / trial.attempt_id
         assert all((folder / level.report).exists() for level in trial.measurements)
+    best = view.best.trial
+    assert best is not None
+    tuner.bundle("most", tmp_path / "bundle", best.number)
+    lines = [json.loads(line) for line in (tmp_path / "bundle" / "requests.jsonl").read_text("utf-8").splitlines()]
+    report = tuner.report("most")
+    demand_found_again(json.loads(report.model_dump_json()), rendered(report, Form.MARKDOWN), lines)
+    p90 = {name: mean(own)["ttft_ms.p90"] for name, own in by_load(lines).items()}
+    assert best.metrics["ttft_ms.p90"] == pytest.approx(p90[best.level], rel=1e-12)
     told = optuna.load_study(study_name="most", storage=f"sqlite:///{home / 'studies.db'}").trials
     assert [max(trial.intermediate_values) for trial in told] == [len(trial.measurements) for trial in view.trials]
     assert [trial.intermediate_values[len(trial.intermediate_values)] for trial in told] == [

@@ -29,7 +29,7 @@ from optuna_tuner.testing.fake_process import fake_server
 from optuna_tuner.tuning import nvml
 from optuna_tuner.tuning.deployment import Server
 from optuna_tuner.tuning.journal import Journal
-from optuna_tuner.tuning.looks import Looks
+from optuna_tuner.tuning.looks import Look, Looks
 from optuna_tuner.tuning.sights import Page, Processes
 from optuna_tuner.tuning.watching import watching
 from optuna_tuner.values import Endpoint, Handle, Load, Measurement
@@ -162,6 +162,9 @@ def test_gpus_at_work_are_seen_by_nvml(tmp_path: Path, monkeypatch: pytest.Monke
         assert opened.used_by({os.getpid()}) == (first,)
         busy = {"gpu_busy": 0.97, "gpu_memory_busy": 0.62, "gpu_memory_gib": 72.0, "gpu_power_w": 640.0}
         assert opened.work([first]) == busy
+        looks = Looks()
+        looks.add(Look(at=0.0, took_s=0.1, values=opened.work([first])))
+        assert looks.summary()["gpu_power_w.mean"] == 640.0
         both = opened.work([first, second])
         assert (both["gpu_busy"], both["gpu_power_w"]) == (0.485, 710.0)
         three.ill(lost, "lost")

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from optuna_tuner import __version__
 from optuna_tuner.results.bundle import run
-from optuna_tuner.results.trials import TrialView
+from optuna_tuner.results.trials import TrialState, TrialView
 from optuna_tuner.results.views import StudyView
 from optuna_tuner.store.artifacts import LAUNCH_FILE, MACHINE_FILE
 from optuna_tuner.values import Handle, Json
@@ -146,6 +146,8 @@ def _unknown(source: Source, known: Known) -> Iterator[str]:
     elif not trial.measurements:
         why = f": {trial.cause.value}" if trial.cause else ""
         yield f"no load level of {trial.name} was measured to its end: it is {trial.state.value}{why}"
+    elif trial.state in {TrialState.STOPPED, TrialState.FAILED}:
+        yield f"loads after the last of levels: {trial.name} is {trial.state.value}: {trial.reason}"
     if not known.machine:
         yield "the machine, its GPUs, driver and versions: no account of them lies here"
     elif trial.machine and trial.machine.elsewhere:
@@ -154,6 +156,8 @@ def _unknown(source: Source, known: Known) -> Iterator[str]:
         yield "GPU and driver: NVML did not tell them (optuna-tuner[gpu])"
     if not known.launch:
         yield "the server's command line: launch.json does not lie here"
+    if (image := _engine(source, known)).image and image.image_digest is None:
+        yield f"what {image.image} was: the deployer did not tell its digest, and the study names none"
     if not trial.effective_config and trial.measurements:
         yield "the effective configuration: the server did not tell it"
 

@@ -9,6 +9,7 @@ from optuna_tuner.home import artifacts_folder
 from optuna_tuner.results.bundle.describing import Source, described, known_of
 from optuna_tuner.results.bundle.run import Run
 from optuna_tuner.results.bundle.writing import write_study, write_trial
+from optuna_tuner.results.levels import with_levels
 from optuna_tuner.results.trials import TrialView
 from optuna_tuner.results.views import StudyView
 from optuna_tuner.store.store import Store
@@ -34,7 +35,7 @@ def run_of(store: Store, study: StudyView, trial: TrialView) -> Run:
 
 def _source(store: Store, study: StudyView, trial: TrialView) -> Source:
     folder = artifacts_folder() / study.id / trial.attempt_id
-    return Source(study=study, trial=trial, folder=folder, handle=_server(store, trial.attempt_id))
+    return Source(study=study, trial=with_levels(trial, folder), folder=folder, handle=_server(store, trial.attempt_id))
 
 
 def _server(store: Store, attempt_id: str) -> Handle | None:

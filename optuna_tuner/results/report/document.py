@@ -130,16 +130,18 @@ class Issue(BaseModel):
     evidence: Foreign = Field(description="The line that shows it, of the last such trial; may be empty.")
 
 
+OfSearch = Literal["deploy", "not confirmed", "not decided", "keep the default", "nothing to deploy", "rehearsal"]
+DecisionWord = Literal[OfSearch, "measured", "held", "regressed", "agrees", "differs", "cannot tell"]
+
+
 class Summary(BaseModel):
     """The first page."""
 
     model_config = FROZEN
 
-    decision: Literal[
-        "deploy", "not confirmed", "not decided", "keep the default", "nothing to deploy", "rehearsal", "measured"
-    ] = Field(
+    decision: DecisionWord = Field(
         description="What to do; rehearsal: the servers were simulated, and nothing is to be deployed; measured: a "
-        "benchmark of one configuration."
+        "benchmark of one configuration; held, regressed, cannot tell: a gate; agrees, differs, cannot tell: a rerun."
     )
     text: str = Field(description="Why, in one or two sentences.")
     trial: int | None = Field(description="The recommended trial; null where there is none.")
@@ -150,7 +152,9 @@ class Summary(BaseModel):
     confidence: float | None = Field(description="Of the intervals, 0 to 1.")
     pairs: int = Field(description="Pairs of winner and default that were measured back to back.")
     at_level: tuple[Figure, ...] = Field(description="Throughput and tail latency of the trial where it was scored.")
-    efficiency: tuple[Figure, ...] = Field(description="Tokens a second and GPU, and the cost of a million tokens.")
+    efficiency: tuple[Figure, ...] = Field(
+        description="Tokens a second and GPU, energy of a token, cost of a million tokens."
+    )
     predicted: str = Field(
         description="Which flags are enough, and what more trials could bring: by the search's belief, not measured."
     )
@@ -214,6 +218,17 @@ class PairRow(BaseModel):
     winner: float | None = Field(description="The winner's.")
 
 
+class RecheckRow(BaseModel):
+    """One metric of then and of now: geometric means over the runs."""
+
+    model_config = FROZEN
+
+    who: str = Field(description="winner or default of a gate, trial of a rerun.")
+    metric: str = Field(description="The metric.")
+    then: float = Field(description="In its unit.")
+    now: float = Field(description="In its unit.")
+
+
 class TrialRow(BaseModel):
     """One trial, in short. All of it: optuna-tuner results STUDY --format json."""
 
@@ -273,6 +288,7 @@ class Report(BaseModel):
     machine_drift: str = Field(description="How the default changed meanwhile; empty where it was measured once.")
     default_runs: tuple[DefaultRun, ...] = Field(description="Every run of the default, in order.")
     pairs: tuple[PairRow, ...] = Field(description="The confirming pairs.")
+    recheck: tuple[RecheckRow, ...] = Field(description="Of a gate or a rerun: what it gave then, and now.")
     trials: tuple[TrialRow, ...] = Field(description="All trials, by number.")
     plots: tuple[Plot, ...] = Field(description="The figures.")
     study_file: str = Field(description="The study file, to run it again.")

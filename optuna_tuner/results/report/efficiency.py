@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from shlex import join
 from typing import cast
@@ -20,6 +20,7 @@ MS_PER_S = 1000.0
 HOUR_S = 3600.0
 THROUGHPUT = "output_throughput_tok_s"
 SPEED = "tpot_ms.mean"
+POWER = "gpu_power_w.mean"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,14 +66,24 @@ class Launches:
         return join(word.replace("{host}", "127.0.0.1").replace("{port}", "8000") for word in words)
 
 
-def efficiency(metrics: Mapping[str, float], gpus: int, price: Price | None) -> tuple[Figure, ...]:
-    """Of one load: tokens a second and GPU, what a user sees, and the price of a million output tokens."""
+def power_w(trial: TrialView) -> float | None:
+    """What all GPUs of its server drew at the load at which it was scored, by NVML; None where that is not known."""
+    scored = [each.seen.get(POWER) for each in reported(trial.measurements) if str(each.load) == trial.level]
+    told = [each for each in scored if each is not None]
+    return sum(told) / len(told) if told and len(told) == len(scored) else None
+
+
+def efficiency(trial: TrialView, gpus: int, price: Price | None) -> tuple[Figure, ...]:
+    """Of its load: tokens a second and GPU, what a user sees, and what output tokens take of energy and money."""
     found = []
-    throughput, tpot_ms = metrics.get(THROUGHPUT, 0.0), metrics.get(SPEED, 0.0)
+    throughput, tpot_ms = trial.metrics.get(THROUGHPUT, 0.0), trial.metrics.get(SPEED, 0.0)
+    power = power_w(trial)
     if throughput > 0 and gpus:
         found.append(Figure(name="output throughput of a GPU", value=throughput / gpus, unit="tok/s/GPU"))
     if tpot_ms > 0:
         found.append(Figure(name="speed for one user", value=MS_PER_S / tpot_ms, unit="tok/s/user"))
+    if throughput > 0 and power:
+        found.append(Figure(name="energy of an output token", value=power / throughput, unit="J/token"))
     if throughput > 0 and gpus and price:
         cost = price.gpu_hour * gpus / HOUR_S / throughput * 1e6
         found.append(

@@ -13,7 +13,15 @@ from optuna_tuner.results.wording import interval, measured, number, percent, wo
 MOST_FLAGS = 10  # changed ones on the first page
 MOST_ISSUES = 4
 OPEN_END = ("at least ", "no higher load was measured")
-MOODS = {"deploy": "good", "keep the default": "good", "nothing to deploy": "bad"}
+MOODS = {
+    "deploy": "good",
+    "keep the default": "good",
+    "nothing to deploy": "bad",
+    "held": "good",
+    "regressed": "bad",
+    "agrees": "good",
+    "differs": "bad",
+}
 ADVICE = {
     "deploy": "the gain holds",
     "not confirmed": "a gain of one run each, likely too good",
@@ -21,6 +29,11 @@ ADVICE = {
     "keep the default": "nothing better that counts was found",
     "nothing to deploy": "no configuration kept every promise",
     "measured": "one configuration, without a search",
+    "held": "the winner of an older study, measured again",
+    "regressed": "the winner of an older study, measured again",
+    "agrees": "a trial of an older study, measured again",
+    "differs": "a trial of an older study, measured again",
+    "cannot tell": "what an older study found, measured again",
     "rehearsal": "a model of a server answered; nothing here is to be deployed",
 }
 
@@ -35,7 +48,7 @@ def first_page(report: Report) -> Iterator[Block]:
     yield Decision(f"{what}: {ADVICE[found.decision]}", found.text, MOODS.get(found.decision, "open"))
     tiles = list(_tiles(report))
     yield from [Tiles(tiles)] if tiles else []
-    yield from [_changes(found)] if found.trial is not None else []
+    yield from [_changes(found)] if found.trial is not None and found.gains else []
     limit = in_short(report.bottleneck) if report.bottleneck else ""
     yield from [Text(limit)] if limit else []
     yield from [Text(found.predicted)] if found.predicted else []
@@ -66,7 +79,7 @@ def _tiles(report: Report) -> Iterator[Tile]:
     for gain in found.gains:
         if gain.share is not None:
             yield Tile(f"gain in {gain.metric}", percent(gain.share), _worth(gain, found.confidence))
-    best = next((curve for curve in report.curves if curve.trial == found.trial), None)
+    best = next((curve for curve in report.curves if curve.trial == found.trial or found.decision == "measured"), None)
     if best:
         yield from _load_tiles(best)
     for figure in found.at_level:

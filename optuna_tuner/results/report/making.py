@@ -6,20 +6,23 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from shlex import quote
+from typing import cast
 
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial
 
 from optuna_tuner import __version__
-from optuna_tuner.contracts import Kinds
+from optuna_tuner.contracts import Benchmark, Kinds
+from optuna_tuner.plugins import make
 from optuna_tuner.results.best import value_of
 from optuna_tuner.results.export.heading import engine_version
 from optuna_tuner.results.importance import FEWEST_TRIALS, importance_of
-from optuna_tuner.results.rechecked import recheck_text
+from optuna_tuner.results.rechecked import rows
 from optuna_tuner.results.report import plots
+from optuna_tuner.results.report.benchmark import benchmark_warnings, not_measured
 from optuna_tuner.results.report.bottleneck import bottleneck_found
-from optuna_tuner.results.report.document import Curve, ImportanceRow, Report, TrialRow
-from optuna_tuner.results.report.efficiency import Launches, Price, pareto
+from optuna_tuner.results.report.document import Curve, ImportanceRow, RecheckRow, Report, TrialRow
+from optuna_tuner.results.report.efficiency import Launches, Price, pareto, power_w
 from optuna_tuner.results.report.failures import failure_map
 from optuna_tuner.results.report.load import curve_of, curves_of
 from optuna_tuner.results.report.method import design, method, space
@@ -85,6 +88,7 @@ def report(material: Material) -> Report:
         machine_drift=study.machine_drift,
         default_runs=runs_of_default(study),
         pairs=pair_rows(study),
+        recheck=tuple(RecheckRow(**row._asdict()) for row in rows(study)),
         trials=tuple(_row(study, trial) for trial in study.trials),
         plots=plots.all_of(study, found),
         study_file=to_yaml(study.spec),
@@ -136,16 +140,15 @@ def _warnings(study: StudyView) -> Iterator[str]:
     """What must be known of every figure first."""
     if study.spec.notice:
         yield study.spec.notice
-    if study.older:
-        yield recheck_text(study)
+    if study.spec.is_benchmark:
+        yield from benchmark_warnings(study)
+        return
     if study.state not in AT_REST:
         ended = f"{study.spent} of {study.budget} trials have ended"
         yield f"The study is {study.state.value}: {ended}. All of this may change."
     if study.ended_because:
         yield f"It was ended: {study.ended_because}"
-    if study.best.trial is None and study.spec.is_benchmark:
-        yield "No load keeps the promise."
-    elif study.best.trial is None:
+    if study.best.trial is None:
         yield "No trial is feasible: nothing here may be deployed as it is."
     elif study.is_unconfirmed:
         yield "Not confirmed: the gain is that of one run each, and the best of many runs is mostly lucky."
@@ -157,15 +160,26 @@ def _warnings(study: StudyView) -> Iterator[str]:
 def _missing(material: Material, launches: Launches, found: Findings) -> Iterator[str]:
     """What the report cannot say, why, and what would change that."""
     study, best = material.study, material.study.best.trial
-    yield from () if study.spec.is_benchmark else _missing_of_search(study, found)
+    if study.spec.is_benchmark:
+        loads = cast("Benchmark", make(material.kinds, "benchmarks", study.spec.benchmark)).loads()
+        yield from not_measured(study, loads)
+    else:
+        yield from _missing_of_search(study, found)
     if best and not any(len(curve.rows) > 1 for curve in found.curves):
         yield "The limit of the load, and its knee: one load was measured; name several, or let it be searched."
     if best and not launches.gpus(best):
         yield "Figures by GPU, and a cost: the server used no GPU."
-    elif best and material.price is None:
-        yield "The cost of a million tokens: give the price of a GPU with --gpu-price."
+    elif best:
+        yield from _missing_of_gpus(best, material.price)
     if study.trials and not found.pareto:
         yield "The Pareto front of tokens/s/user against throughput: it needs output_throughput_tok_s and tpot_ms.mean."
+
+
+def _missing_of_gpus(best: TrialView, price: Price | None) -> Iterator[str]:
+    if power_w(best) is None:
+        yield "The energy of a token: NVML did not tell what the GPUs draw (optuna-tuner[gpu] on the worker's machine)."
+    if price is None:
+        yield "The cost of a million tokens: give the price of a GPU with --gpu-price."
 
 
 def _missing_of_search(study: StudyView, found: Findings) -> Iterator[str]:

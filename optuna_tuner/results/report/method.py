@@ -35,8 +35,8 @@ def method(study: StudyView, version: str, price: Price | None) -> tuple[Fact, .
         "Machines": _machines(study),
         "Wanted": "; ".join(f"{each.direction} {each.metric}" for each in spec.goals.objectives),
         "Promised (SLO)": "; ".join(each.name for each in spec.goals.constraints) or "nothing",
-        "Search": _search(study),
-        "Measured again": _again(study),
+        "Search": "" if spec.is_benchmark else _search(study),
+        "Measured again": "" if spec.is_benchmark else _again(study),
         "Took": f"{span(study.elapsed_s)}, begun {study.created.isoformat(sep=' ', timespec='minutes')}",
         "Price": f"{price.gpu_hour:g} {price.currency} for a GPU and hour, as given" if price else "",
     }
@@ -81,7 +81,13 @@ def _again(study: StudyView) -> str:
 
 def design(study: StudyView) -> tuple[Fact, ...]:
     """Why it was measured like that."""
-    return tuple(Fact(name=name, text=text) for name, text in _reasons(study))
+    reasons = _reasons_of_benchmark(study) if study.spec.is_benchmark else _reasons(study)
+    return tuple(Fact(name=name, text=text) for name, text in reasons)
+
+
+def _reasons_of_benchmark(study: StudyView) -> Iterator[tuple[str, str]]:
+    yield _about_loads(study)
+    yield "One server", "It was started once. How far two starts of it lie apart is not in the figures."
 
 
 def _reasons(study: StudyView) -> Iterator[tuple[str, str]]:
@@ -96,13 +102,7 @@ def _reasons(study: StudyView) -> Iterator[tuple[str, str]]:
     if spec.goals.constraints:
         yield "The promise is a constraint", "A trial that breaks it is kept and learned from, and is never the best."
     yield "Failures teach", FAILURES
-    level = spec.goals.level
-    if any(trial.load_search for trial in study.trials):
-        yield "The load is searched", "Each trial looks for the most load within the SLO, on one warm server."
-    elif level == "mean":
-        yield "Mean over the loads", "Each metric is the mean over all loads, which one warm server takes in turn."
-    else:
-        yield "The best load counts", BEST_LOAD
+    yield _about_loads(study)
     if spec.rules:
         yield (
             "Known to be wrong",
@@ -114,6 +114,14 @@ def _reasons(study: StudyView) -> Iterator[tuple[str, str]]:
             "A candidate whose flags change the answers is held against the default's first.",
         )
     yield "The best of many is lucky", _luck(study)
+
+
+def _about_loads(study: StudyView) -> tuple[str, str]:
+    if any(trial.load_search for trial in study.trials):
+        return "The load is searched", "Each trial looks for the most load within the SLO, on one warm server."
+    if study.spec.goals.level == "mean":
+        return "Mean over the loads", "Each metric is the mean over all loads, which one warm server takes in turn."
+    return "The best load counts", BEST_LOAD
 
 
 def _luck(study: StudyView) -> str:

@@ -17,7 +17,7 @@ from optuna_tuner.results.report.document import Curve, Fact, Report
 from optuna_tuner.results.report.first_page import first_page, flag_grid
 from optuna_tuner.results.report.load import peak_text, range_text
 from optuna_tuner.results.tables import LEVEL_METRICS
-from optuna_tuner.results.wording import measured, number, settings, span
+from optuna_tuner.results.wording import measured, number, percent, settings, span, word
 
 NOT_KNOWN = "not known"
 
@@ -26,7 +26,8 @@ def sections(report: Report) -> tuple[Section, ...]:
     """The whole report; a section with nothing in it is left out."""
     made = (
         Section("summary", report.study, list(first_page(report))),
-        Section("flags", "Recommended flags", list(_flags(report))),
+        Section("recheck", "Then and now", list(_recheck(report))),
+        Section("flags", "Recommended flags" if report.summary.gains else "Flags", list(_flags(report))),
         Section("load", "Load curves and knee", list(_load(report))),
         Section("bottleneck", "Bottleneck", list(bottleneck_blocks(report.bottleneck))),
         Section("pareto", "Pareto front", list(_pareto(report))),
@@ -44,9 +45,26 @@ def sections(report: Report) -> tuple[Section, ...]:
     return tuple(section for section in made if section.blocks)
 
 
+def _recheck(report: Report) -> Iterator[Block]:
+    rows = [
+        (
+            row.who,
+            row.metric,
+            measured(row.metric, row.then),
+            measured(row.metric, row.now),
+            percent(row.now / row.then - 1) if row.then else NOT_KNOWN,
+        )
+        for row in report.recheck
+    ]
+    if rows:
+        yield Grid(("", "metric", "then", "now", "change"), rows, frozenset({2, 3, 4}))
+
+
 def _flags(report: Report) -> Iterator[Block]:
-    if report.summary.flags:
+    if report.summary.flags and report.summary.gains:
         yield flag_grid(report.summary.flags, "")
+    elif report.summary.flags:
+        yield Grid(("flag", "value"), [(row.flag, word(row.default)) for row in report.summary.flags])
     if report.summary.command:
         yield Text("What starts the server, as it was measured; the address is an example:")
         yield Code(report.summary.command)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 from optuna_tuner.metrics import unit
 from optuna_tuner.results.best import value_of
 from optuna_tuner.results.beyond_speed import beyond_speed
 from optuna_tuner.results.diff import flag_changes
-from optuna_tuner.results.report.document import Figure, FlagRow, GainRow, Summary
+from optuna_tuner.results.rechecked import is_met, recheck_text
+from optuna_tuner.results.report.benchmark import benchmark_text
+from optuna_tuner.results.report.document import DecisionWord, Figure, FlagRow, GainRow, OfSearch, Summary
 from optuna_tuner.results.report.efficiency import Launches, Price, efficiency
 from optuna_tuner.results.report.failures import issues
 from optuna_tuner.results.report.load import TAILS, THROUGHPUTS
@@ -18,10 +18,7 @@ from optuna_tuner.results.why import Why
 from optuna_tuner.search.gain import Decision
 from optuna_tuner.store.records import AttemptKind
 
-DecisionWord = Literal[
-    "deploy", "not confirmed", "not decided", "keep the default", "nothing to deploy", "rehearsal", "measured"
-]
-BY_VERDICT: dict[Decision, DecisionWord] = {
+BY_VERDICT: dict[Decision, OfSearch] = {
     Decision.WIN: "deploy",
     Decision.TIE: "keep the default",
     Decision.LOSS: "keep the default",
@@ -39,11 +36,11 @@ def summary(study: StudyView, launches: Launches, price: Price | None, why: Why 
         level=best.level if best else "",
         flags=_flags(study, best) if best else (),
         command=launches.command(best) if best else "",
-        gains=_gains(study, best) if best else (),
+        gains=_gains(study, best) if best and not study.spec.is_benchmark else (),
         confidence=confirmation.confidence if confirmation else None,
         pairs=len(confirmation.pairs) if confirmation else 0,
         at_level=_at_level(best) if best else (),
-        efficiency=efficiency(best.metrics, launches.gpus(best), price) if best else (),
+        efficiency=efficiency(best, launches.gpus(best), price) if best else (),
         predicted=" ".join(filter(None, (why.text, why.ahead))) if why else "",
         beyond_speed=beyond_speed(study, best) if best else "",
         issues=issues(study),
@@ -52,16 +49,26 @@ def summary(study: StudyView, launches: Launches, price: Price | None, why: Why 
 
 def _text(study: StudyView) -> str:
     if study.spec.is_benchmark:
-        return study.best.text
+        return benchmark_text(study)
+    if study.older:
+        return recheck_text(study)
     return study.comparison.text if study.comparison.gains else f"{study.best.text} {study.comparison.text}"
 
 
 def _decision(study: StudyView) -> DecisionWord:
-    best, confirmation = study.best.trial, study.confirmation
     if study.spec.engine.like:
         return "rehearsal"
     if study.spec.is_benchmark:
         return "measured"
+    if study.older:
+        words: tuple[DecisionWord, DecisionWord] = ("held", "regressed") if study.spec.gate else ("agrees", "differs")
+        met = is_met(study)
+        return "cannot tell" if met is None else words[not met]
+    return _decision_of_search(study)
+
+
+def _decision_of_search(study: StudyView) -> OfSearch:
+    best, confirmation = study.best.trial, study.confirmation
     if best is None:
         return "nothing to deploy"
     if best.kind is AttemptKind.BASELINE:

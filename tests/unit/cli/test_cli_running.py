@@ -150,6 +150,16 @@ def test_an_interrupted_run_says_how_to_go_on(invoke: Invoke, tuner: FakeTuner) 
     assert "Go on with: optuna-tuner run sample" in result.stderr
 
 
+def test_an_interrupted_benchmark_says_how_to_begin_again_and_to_see_what_it_measured(
+    invoke: Invoke, tuner: FakeTuner
+) -> None:
+    tuner.raises = KeyboardInterrupt()
+    result = invoke("bench", "--url", "http://127.0.0.1:9/v1", "--model", "tiny")
+    assert result.exit_code == 130
+    assert "The same command begins it again; its name is bench-tiny." in result.stderr
+    assert "optuna-tuner report bench-tiny -o report" in result.stderr
+
+
 def test_a_run_that_was_killed_does_not_claim_that_its_trials_went_back(invoke: Invoke, tuner: FakeTuner) -> None:
     second = KeyboardInterrupt()
     second.__context__ = KeyboardInterrupt()

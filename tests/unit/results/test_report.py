@@ -73,14 +73,26 @@ def test_a_low_load_that_broke_what_a_higher_one_kept_is_pointed_out() -> None:
     assert "But 1 broke it, though more load did not" in curve.text
 
 
-def test_efficiency_is_by_gpu_and_a_million_tokens_have_a_price(swept: Report) -> None:
+def test_efficiency_is_by_gpu_and_tokens_have_a_price_and_an_energy(swept: Report) -> None:
     found = {figure.name: (figure.value, figure.unit) for figure in swept.summary.efficiency}
     assert found == {  # vLLM without tensor_parallel_size takes one of the two GPUs
         "output throughput of a GPU": (800, "tok/s/GPU"),
         "speed for one user": (50, "tok/s/user"),
+        "energy of an output token": (1.25, "J/token"),  # 1000 W at 800 tok/s
         "cost of a million output tokens": (pytest.approx(1.25), "EUR per million tokens"),
     }
     assert swept.pareto_per == "GPU"
+
+
+def test_an_energy_that_nvml_did_not_tell_is_missing_and_so_is_a_cost_without_a_price() -> None:
+    study = sweep_study()
+    best = study.best.trial
+    assert best is not None
+    unseen = replace(best, measurements=tuple(replace(each, seen={}) for each in best.measurements))
+    made = report_on(replace(study, best=replace(study.best, trials=(unseen,))))
+    assert {figure.unit for figure in made.summary.efficiency} == {"tok/s/GPU", "tok/s/user"}
+    assert any(each.startswith("The energy of a token: NVML did not tell") for each in made.missing)
+    assert "The cost of a million tokens: give the price of a GPU with --gpu-price." in made.missing
 
 
 def test_the_front_holds_what_nothing_within_the_slo_beats(swept: Report) -> None:
