@@ -159,8 +159,14 @@ class Archive:
         return changed(older.environment, now) if older and now else ()
 
     def compare(self, first: str, second: str, *, everything: bool = False) -> Difference:
-        """What differs between two trials, each `STUDY`, `STUDY/baseline` or `STUDY/7`. Raises NotFoundError."""
-        return difference_of(side(first, self.study), side(second, self.study), everything=everything)
+        """What differs between two trials, each `STUDY`, `STUDY/baseline`, `STUDY/7` or the folder of a bundle.
+
+        Raises BundleError and NotFoundError.
+        """
+        from optuna_tuner.results.bundle.as_study import bundle_side  # noqa: PLC0415  it loads what reads requests
+
+        one, other = (bundle_side(each) or side(each, self.study) for each in (first, second))
+        return difference_of(one, other, everything=everything)
 
     def watch(self, name: str, *, every_s: float = 1.0) -> Iterator[StudyView]:
         """Yield the study again and again until it has ended."""

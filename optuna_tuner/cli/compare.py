@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     example="optuna-tuner compare my-study/baseline my-study\n"
     "optuna-tuner compare vllm-0.32 vllm-0.33\n"
     "optuna-tuner compare my-study/7 my-study/12 --all\n"
-    "optuna-tuner compare before after -o md > change.md"
+    "optuna-tuner compare before after -o md > change.md\n"
+    "optuna-tuner compare their-bundle my-study          a bundle on disk against a study"
 )
 @click.argument("first")
 @click.argument("second")
@@ -35,9 +36,10 @@ if TYPE_CHECKING:
 def compare(session: Session, first: str, second: str, output: str, *, everything: bool) -> None:
     """Show what differs between two trials, of one study or of two.
 
-    Each is written STUDY for the study's best, STUDY/baseline for the engine's own default, or STUDY/NUMBER. Runs of a
-    study that measured the same configuration at the same load are taken together; with two or more on each side the
-    change has an interval. What makes figures incomparable is said first.
+    Each is written STUDY for the study's best, STUDY/baseline for the engine's own default, or STUDY/NUMBER. So is the
+    folder of a bundle of a whole study; that of a trial's bundle is the trial. Runs of a study that measured the same
+    configuration at the same load are taken together; with two or more on each side the change has an interval. What
+    makes figures incomparable is said first.
     """
     from optuna_tuner.results.side_by_side import writing  # noqa: PLC0415  it brings Optuna
 

@@ -51,7 +51,7 @@ def of_bundle(folder: Path) -> Original:
     run = read_run(folder / RUN)
     if REQUESTS in run.files:
         summarise(folder)  # they must be those that the figures are from
-    spec = _study(run, folder / RUN)
+    spec = study_of(run, folder / RUN)
     strange = sorted(run.trial.params.keys() - spec.space.keys())
     if strange:
         raise BundleError(f"{folder / RUN}: trial.params: {', '.join(strange)}: not in the space of its study")
@@ -108,7 +108,8 @@ def _original(run: Run, spec: StudySpec, figures: Figures) -> Original:
     )
 
 
-def _study(run: Run, file: Path) -> StudySpec:
+def study_of(run: Run, file: Path) -> StudySpec:
+    """The study file in a `run.json`. Raises BundleError for one that is not as it was written."""
     canonical = json.dumps(run.study.file, sort_keys=True, separators=(",", ":"))
     if hashlib.sha256(canonical.encode()).hexdigest() != run.study.sha256:
         raise BundleError(f"{file}: study.file: is not the one that was written: its SHA-256 is another")
