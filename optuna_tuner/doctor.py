@@ -8,7 +8,7 @@ import shutil
 import sys
 from dataclasses import dataclass
 
-from optuna_tuner.benchmarks import genai_bench_env
+from optuna_tuner.benchmarks.client_env import GENAI_BENCH, GUIDELLM, VLLM, Program
 from optuna_tuner.deployers.docker import found_daemon
 from optuna_tuner.deployers.kubernetes_cluster import found_cluster
 from optuna_tuner.deployers.slurm_cluster import Cluster
@@ -42,7 +42,9 @@ def checks(storage: str) -> tuple[Check, ...]:
         _slurm(),
         _kubernetes(),
         _extra("embedded server", "xllamacpp", "embedded"),
-        _genai_bench(),
+        _client("genai-bench", GENAI_BENCH.program()),
+        _client("guidellm", GUIDELLM.program()),
+        _client("vllm bench", VLLM),
         _docker(),
         _extra("GPU discovery", "pynvml", "gpu"),
         _extra("GP sampler", "torch", "gp"),
@@ -122,9 +124,9 @@ def _extra(name: str, module: str, extra: str) -> Check:
     )
 
 
-def _genai_bench() -> Check:
-    program, missing = genai_bench_env.find(None), genai_bench_env.missing(None)
-    return Check(name="genai-bench", ok=missing is None, found=str(program or "not found"), how_to_get=missing or "")
+def _client(name: str, program: Program) -> Check:
+    found, missing = program.find(None), program.missing(None)
+    return Check(name=name, ok=missing is None, found=str(found or "not found"), how_to_get=missing or "")
 
 
 def _docker() -> Check:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -11,23 +10,23 @@ from typing import ClassVar, cast
 
 from pydantic import BaseModel
 
-from optuna_tuner.benchmarks import genai_bench_env, plausibility, probes, report_check, scenarios, statistics
+from optuna_tuner.benchmarks import plausibility, probes, report_check, scenarios, statistics
+from optuna_tuner.benchmarks.client_env import GENAI_BENCH
+from optuna_tuner.benchmarks.client_failure import Failure
 from optuna_tuner.benchmarks.client_process import ending, fresh_folder, started, tail, vantage_of
+from optuna_tuner.benchmarks.client_requests import keep
 from optuna_tuner.benchmarks.genai_bench_options import GenaiBenchOptions
 from optuna_tuner.benchmarks.genai_bench_program import NAME, program_of
 from optuna_tuner.benchmarks.genai_bench_report import LevelReport, duration_s, spans
-from optuna_tuner.benchmarks.genai_bench_requests import Level, keep_requests
 from optuna_tuner.benchmarks.http import Http
 from optuna_tuner.client_site import LoadClient, Program, Vantage
 from optuna_tuner.clock import Deadline, now, poll
 from optuna_tuner.contracts import Benchmark, Target
-from optuna_tuner.errors import BenchmarkError, DegradedError, EnvironmentFaultError
+from optuna_tuner.errors import BenchmarkError, EnvironmentFaultError
 from optuna_tuner.load_range import LoadRange
 from optuna_tuner.values import Load, Measurement
 
 LOOK_S = 0.25
-_ERROR = re.compile(r"^(?:[\w.]*(?:Error|Exception)): .*$", re.MULTILINE)
-COUNTED_ANEW = 1.5
 DECLARED = statistics.DELIVERED - statistics.ITL
 NEARLY = 0.9  # of the time limit: a level that lasted so long was ended by it
 
@@ -67,7 +66,7 @@ class GenaiBench(Benchmark):
 
     def missing(self) -> str | None:
         """How to get genai-bench; None when it is there."""
-        return genai_bench_env.missing(self._options.executable)
+        return GENAI_BENCH.program().missing(self._options.executable)
 
     def warm_up(self, target: Target, deadline: Deadline) -> None:
         """Send `warm_up_requests` of the first scenario with the built-in client, which starts at once."""
@@ -92,10 +91,7 @@ class GenaiBench(Benchmark):
     def _executable(self, target: Target) -> str:
         if target.site is not None:
             return self._options.executable or NAME
-        found = genai_bench_env.find(self._options.executable)
-        if found is None:
-            raise EnvironmentFaultError(self.missing() or "")
-        return str(found)
+        return str(GENAI_BENCH.program().demanded(self._options.executable))
 
     def probe(self, target: Target, loads: Iterable[Load], deadline: Deadline) -> Iterator[Measurement]:
         """By the built-in client, which starts at once; the figures are genai-bench's, at the load that is found."""
@@ -121,8 +117,7 @@ class _Run:
         path, report = self.wait_for(load, client, deadline)
         levels = spans(self._log())
         times = levels[number] if number < len(levels) else []
-        here = Level(folder=self.folder, number=number + 1, epoch_s=client.epoch_s)
-        keep_requests(self._target, load, report, times, here)
+        keep(self._target, load, report.told(times, client.epoch_s), self.folder, number + 1)
         metrics = self.metrics(report, times)
         report_check.check_metrics(metrics, DECLARED, load.value)
         return Measurement(load=load, metrics=metrics, report=str(path.relative_to(self._target.folder)))
@@ -165,8 +160,8 @@ class _Run:
         return statistics.summarise(records, span_s or report.run_duration_s, self._target.slo)
 
     def _most_tokens(self, report: LevelReport) -> float:
-        """Where the server does not count, genai-bench's tokenizer does: not quite the tokens that were generated."""
-        asked = int(COUNTED_ANEW * scenarios.parse(report.level[0]).output.highest)
+        """Where the server does not count, genai-bench does."""
+        asked = int(scenarios.COUNTED_ANEW * scenarios.parse(report.level[0]).output.highest)
         return scenarios.most_tokens(asked, self._options.additional_params)
 
     def _log(self) -> str:
@@ -177,19 +172,12 @@ class _Run:
         for path in self.folder.glob("report/debug_for_run_*.json"):
             records = LevelReport.read(report_check.read_report(path, self._started_at)).records()
             report_check.check_requests(records, 1, self._target.success_rate)
-        what = "was not done in time" if late else f"ended with code {client.exit_code} and no report"
-        completed = len((spans(self._log()) or [[]])[-1])
-        story = f"{load}: genai-bench {what} ({completed} requests completed)"
-        if late and completed:
-            return DegradedError(f"{story}: the server is too slow for the limit")
-        if wrong := probes.probe(self._target, deadline):
-            return DegradedError(f"{story}; the server does not answer as it should: {wrong}")
-        return BenchmarkError(f"{story}{self._reason(client)}", log_tail=tail(client))
-
-    def _reason(self, client: LoadClient) -> str:
-        """The last error that it told, and the most frequent reason of all."""
-        told = _ERROR.findall(f"{self._log()}\n{tail(client)}")
-        tokenizer = self._target.model.tokenizer
-        known = self._target.site is not None or Path(tokenizer).is_dir()
-        absent = "" if known else f'; its tokenizer "{tokenizer}" is no folder on this machine'
-        return f"{': ' + told[-1] if told else ''}{absent}"
+        failure = Failure(
+            load=load,
+            name=NAME,
+            client=client,
+            completed=len((spans(self._log()) or [[]])[-1]),
+            late=late,
+            said=f"{self._log()}\n{tail(client)}",
+        )
+        return failure.error(self._target, deadline)

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from pathlib import PurePosixPath
 
 from optuna_tuner.benchmarks import prompts
+from optuna_tuner.benchmarks.client_env import GENAI_BENCH, OFFLINE, offline
 from optuna_tuner.benchmarks.genai_bench_options import GenaiBenchOptions
 from optuna_tuner.client_site import Program, Vantage
 from optuna_tuner.contracts import Target
 
-NAME = "genai-bench"
+NAME = GENAI_BENCH.name
 _PROMPTS = "prompts.json"
-_OFFLINE = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}
 _ENVIRONMENT = {
     "TOKENIZERS_PARALLELISM": "false",
     "ENABLE_UI": "false",  # its live screen costs CPU
@@ -55,5 +54,5 @@ def program_of(options: GenaiBenchOptions, target: Target, seen: Vantage, run: s
 def _offline(target: Target, seen: Vantage) -> Mapping[str, str]:
     """Here nothing is fetched unless the user has said so; a pod has nothing but what it is given, or fetches."""
     if not seen.elsewhere:
-        return {name: os.environ.get(name, value) for name, value in _OFFLINE.items()}
-    return _OFFLINE if PurePosixPath(target.model.tokenizer).is_absolute() else {}
+        return offline()
+    return OFFLINE if PurePosixPath(target.model.tokenizer).is_absolute() else {}

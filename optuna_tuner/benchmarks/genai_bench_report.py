@@ -14,6 +14,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from optuna_tuner.benchmarks.client_requests import Told
 from optuna_tuner.benchmarks.report_check import MOST_TOKENS
 from optuna_tuner.benchmarks.statistics import RequestRecord
 from optuna_tuner.errors import BenchmarkError
@@ -130,9 +131,21 @@ class LevelReport(BaseModel):
         unit_s = {"s": 1.0, "ms": 0.001}[self.unit]
         return [request.record(unit_s) for request in self.individual_request_metrics]
 
-    def statuses(self) -> list[int | None]:
-        """The HTTP status of each request, as far as it is told: of those that failed."""
-        return [request.status for request in self.individual_request_metrics]
+    def told(self, times: Sequence[tuple[float, float]], epoch_s: float) -> list[Told]:
+        """Every request; statuses are those of failed ones.
+
+        `times` are what genai-bench's log tells of the level, by a clock to which `epoch_s` is added.
+        """
+        records, requests = self.records(), self.individual_request_metrics
+        return [
+            Told(
+                record=record,
+                began=epoch_s + moment[0] if moment else None,
+                ended=epoch_s + moment[1] if moment else None,
+                status=request.status,
+            )
+            for record, request, moment in zip(records, requests, moments(times, records), strict=True)
+        ]
 
     def check_sums(self) -> None:
         """Refuse a report whose parts tell two stories: its own sums are made of the same requests.

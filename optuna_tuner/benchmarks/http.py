@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self, cast
+from typing import TYPE_CHECKING, ClassVar, cast
 
-from pydantic import BaseModel, BeforeValidator, Field, JsonValue, model_validator
+from pydantic import BaseModel, Field
 
 from optuna_tuner.benchmarks import load_search, probes, prompts, report_check, scenarios, statistics
+from optuna_tuner.benchmarks.load_options import LoadOptions
 from optuna_tuner.clock import Deadline
 from optuna_tuner.contracts import Benchmark, Target
 from optuna_tuner.errors import DegradedError
 from optuna_tuner.load_range import LoadRange
-from optuna_tuner.spec.space import STRICT
 from optuna_tuner.values import Load, LoadKind, Measurement
 
 if TYPE_CHECKING:
@@ -24,76 +24,14 @@ if TYPE_CHECKING:
 CALIBRATION_WORDS = (40, 400)
 
 
-class HttpOptions(BaseModel):
-    """Options of `benchmark: {kind: http}`. Exactly one of `concurrency` and `request_rate`."""
+class HttpOptions(LoadOptions):
+    """Options of `benchmark: {kind: http}`."""
 
-    model_config = STRICT
-
-    scenario: Annotated[
-        tuple[scenarios.ScenarioText, ...],
-        BeforeValidator(scenarios.listed, json_schema_input_type=str | list[str]),
-        Field(min_length=1),
-    ] = Field(description="Input and output tokens: D(64,32), N(mean,dev)/(mean,dev) or U(low,high)/(low,high).")
-    concurrency: load_search.Concurrency = Field(
-        default=(),
-        description="Closed loop: so many requests in flight at any time; one level each, or a search for the most.",
-    )
-    request_rate: load_search.RequestRate = Field(
-        default=(),
-        description="Open loop: so many requests a second arrive, whether or not the server keeps up; one level each, "
-        "or a search for the most.",
-    )
-    arrival: Literal["poisson", "constant"] = Field(default="poisson", description="How open-loop requests arrive.")
-    requests: int = Field(default=100, ge=1, description="Requests of each level.")
-    repeat: int = Field(
-        default=1,
-        ge=1,
-        le=100,
-        description="Rounds: so often all levels are measured, one round after the other; figures are their means.",
-    )
     max_time_s: float = Field(default=600, gt=0, description="No request of a level starts later; those under way end.")
     request_timeout_s: float = Field(default=300, gt=0, description="A request that takes longer has failed.")
-    warm_up_requests: int = Field(default=4, ge=0, description="Requests before the first level; not measured.")
     reuse_connections: bool = Field(
         default=False, description="Keep connections open between requests. llama.cpp drops some of those."
     )
-    additional_params: Mapping[str, JsonValue] = Field(
-        default_factory=dict, description="Put into each request's body as they are."
-    )
-
-    @model_validator(mode="after")
-    def _one_kind_of_load(self) -> Self:
-        if bool(self.concurrency) == bool(self.request_rate):
-            raise ValueError("give either concurrency or request_rate")
-        if self.searched() is not None:
-            load_search.refuse_several(self.scenario)
-        return self
-
-    def loads(self) -> tuple[Load, ...]:
-        """One level for each scenario and value, round after round; none where the load is searched."""
-        users, rates = self.concurrency, self.request_rate
-        if isinstance(users, load_search.ConcurrencySearch) or isinstance(rates, load_search.RateSearch):
-            return ()
-        kind = LoadKind.CONCURRENCY if users else self._open_loop
-        once = tuple(Load(kind=kind, value=value, scenario=text) for text in self.scenario for value in users or rates)
-        return self.repeat * once
-
-    def searched(self) -> LoadRange | None:
-        """Where the load is searched."""
-        if isinstance(self.concurrency, load_search.ConcurrencySearch):
-            return self.concurrency.between(self.scenario[0])
-        if isinstance(self.request_rate, load_search.RateSearch):
-            return self.request_rate.between(self.scenario[0], self._open_loop)
-        return None
-
-    @property
-    def hold_s(self) -> float:
-        """How long a searched rate is kept up at least."""
-        return self.request_rate.hold_s if isinstance(self.request_rate, load_search.RateSearch) else 0.0
-
-    @property
-    def _open_loop(self) -> LoadKind:
-        return LoadKind.REQUEST_RATE if self.arrival == "poisson" else LoadKind.CONSTANT_RATE
 
 
 class Http(Benchmark):
@@ -129,7 +67,7 @@ class Http(Benchmark):
 
     def run(self, target: Target, deadline: Deadline) -> Iterator[Measurement]:
         """Measure level by level. Open-loop latencies count from the scheduled arrival."""
-        scale = self._calibrate(target, deadline)
+        scale = self.calibrate(target, deadline)
         for number, load in enumerate(self.loads(), start=1):
             plan = self._plan(load, self._options.requests, target.success_rate)
             yield self._measure(target, plan, *self._sent(target, plan, scale, number, deadline))
@@ -139,7 +77,7 @@ class Http(Benchmark):
 
         Raises DegradedError where the server does not answer any more after a load that was too much for it.
         """
-        scale = self._calibrate(target, deadline)
+        scale = self.calibrate(target, deadline)
         for number, load in enumerate(loads, start=1):
             requests = load_search.requests_of(load, self._options.requests, self._options.hold_s)
             plan = self._plan(load, requests, target.success_rate)
@@ -197,7 +135,7 @@ class Http(Benchmark):
         texts = prompts.prompts(scenarios.parse(plan.load.scenario), scale, seed)
         return send(target.endpoint, plan, texts, deadline, seed, record)
 
-    def _calibrate(self, target: Target, deadline: Deadline) -> prompts.Scale:
+    def calibrate(self, target: Target, deadline: Deadline) -> prompts.Scale:
         """Tokens a word: by the model's tokenizer, else as the server counts two prompts, else one."""
         if local := prompts.scale_of_tokenizer(target.model.tokenizer):
             return local

@@ -18,6 +18,7 @@ _FORMS = {
     "U": re.compile(rf"U{_PAIR}(?:/{_PAIR})?"),
 }
 LENGTH_PARAMS = {"max_tokens", "max_completion_tokens", "min_tokens", "n", "best_of"}  # of a request's body
+COUNTED_ANEW = 1.5  # where the server does not count, a client's tokenizer finds not quite what was generated
 FEWEST_OUTPUT_TOKENS = 2  # a time per output token needs two
 
 

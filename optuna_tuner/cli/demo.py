@@ -84,15 +84,15 @@ def _demand_embedded_server() -> None:
 
 
 def _get_genai_bench(session: Session, *, ask: bool) -> None:
-    from optuna_tuner.benchmarks import genai_bench_env  # noqa: PLC0415  --quick does without it
-    from optuna_tuner.cli.install import install_genai_bench  # noqa: PLC0415  likewise
+    from optuna_tuner.benchmarks.client_env import GENAI_BENCH  # noqa: PLC0415  --quick does without it
+    from optuna_tuner.cli.install import install_tool  # noqa: PLC0415  likewise
 
-    if genai_bench_env.find(None):
+    if GENAI_BENCH.program().find(None):
         return
-    where = f"genai-bench is missing. Install it into {genai_bench_env.folder()} (about 1.3 GB)?"
+    where = f"genai-bench is missing. Install it into {GENAI_BENCH.folder()} (about 1.3 GB)?"
     if ask and sys.stdin.isatty():
         click.confirm(where, default=True, abort=True, err=True)
-    install_genai_bench(session)
+    install_tool(session, GENAI_BENCH.name)
 
 
 def _without_password(url: str) -> str:

@@ -18,7 +18,7 @@ from optuna_tuner.cli.session import Session
     "optuna-tuner doctor --install genai-bench\n"
     "optuna-tuner doctor --deployer ome --namespace bench"
 )
-@click.option("--install", type=click.Choice(["genai-bench"]), help="Get a missing tool, then look again.")
+@click.option("--install", type=click.Choice(["genai-bench", "guidellm"]), help="Get a missing tool, then look again.")
 @click.option(
     "--deployer",
     type=click.Choice(["kubernetes", "ome"]),
@@ -43,9 +43,9 @@ def doctor(
     from optuna_tuner.results.tables import Table  # noqa: PLC0415  it brings Optuna with it
 
     if install:
-        from optuna_tuner.cli.install import install_genai_bench  # noqa: PLC0415  only for --install
+        from optuna_tuner.cli.install import install_tool  # noqa: PLC0415  only for --install
 
-        install_genai_bench(session)
+        install_tool(session, install)
     if deployer:
         from optuna_tuner.cluster_doctor import cluster_checks  # noqa: PLC0415  only for --deployer
 

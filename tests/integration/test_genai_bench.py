@@ -11,7 +11,8 @@ from threading import Event, Timer
 import psutil
 import pytest
 
-from optuna_tuner.benchmarks import genai_bench_env, prompts
+from optuna_tuner.benchmarks import prompts
+from optuna_tuner.benchmarks.client_env import GENAI_BENCH
 from optuna_tuner.benchmarks.genai_bench import GenaiBench
 from optuna_tuner.benchmarks.genai_bench_options import GenaiBenchOptions
 from optuna_tuner.clock import Deadline
@@ -24,7 +25,7 @@ from optuna_tuner.values import Endpoint, Load, Measurement, Model, RequestSlo, 
 pytestmark = [
     pytest.mark.genai_bench,
     pytest.mark.timeout(300),
-    pytest.mark.skipif(genai_bench_env.find(None) is None, reason=f"genai-bench is not here: {genai_bench_env.HOW}"),
+    pytest.mark.skipif(GENAI_BENCH.program().find(None) is None, reason=str(GENAI_BENCH.program().missing(None))),
 ]
 LONG_S = 120.0
 Run = Callable[..., list[Measurement]]

@@ -20,7 +20,8 @@ from clusters import IMAGE
 from pydantic import JsonValue
 
 from optuna_tuner import home
-from optuna_tuner.benchmarks import genai_bench_env, prompts
+from optuna_tuner.benchmarks import prompts
+from optuna_tuner.benchmarks.client_env import GENAI_BENCH
 from optuna_tuner.benchmarks.genai_bench import GenaiBench
 from optuna_tuner.benchmarks.genai_bench_options import GenaiBenchOptions
 from optuna_tuner.benchmarks.script import Script, ScriptOptions
@@ -125,12 +126,12 @@ def test_a_report_of_20_mib_comes_back_from_a_pod_that_is_then_gone(fake_cluster
 
 
 @pytest.mark.genai_bench
-@pytest.mark.skipif(genai_bench_env.find(None) is None, reason=f"genai-bench is not here: {genai_bench_env.HOW}")
+@pytest.mark.skipif(GENAI_BENCH.program().find(None) is None, reason=str(GENAI_BENCH.program().missing(None)))
 def test_genai_bench_in_a_pod_is_believed_as_it_is_here(fake_cluster: FakeCluster, tmp_path: Path) -> None:
     ours, tokenizer = deployer(fake_cluster), word_tokenizer.write(tmp_path / "tokenizer", prompts.WORDS)
     argv = (sys.executable, "-m", "optuna_tuner.testing.fake_server", "--host", "{host}", "--port", "{port}")
     server = replace(LAUNCH, argv=(*argv, "--model", "small", "--ttft-ms", "50"))
-    said = {"scenario": "D(16,8)", "concurrency": [2], "requests": 8, "executable": str(genai_bench_env.find(None))}
+    said = {"scenario": "D(16,8)", "concurrency": [2], "requests": 8, "executable": str(GENAI_BENCH.program().find(None))}
     with served(ours, fake_cluster, server) as handle:
         here = replace(target(site_of(ours, handle), tmp_path), model=replace(MODEL, tokenizer=str(tokenizer)))
         began = time.time()

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from optuna_tuner.benchmarks import report_check
+from optuna_tuner.benchmarks.client_requests import keep
 from optuna_tuner.benchmarks.genai_bench_report import LevelReport, duration_s, moments, spans
-from optuna_tuner.benchmarks.genai_bench_requests import Level, keep_requests
 from optuna_tuner.benchmarks.statistics import DELIVERED, ITL, RequestRecord, summarise
 from optuna_tuner.contracts import Target
 from optuna_tuner.errors import BenchmarkError, DegradedError
@@ -140,8 +140,7 @@ def _kept(tmp_path: Path, case: str, concurrency: int, times: list[tuple[float, 
         service_type="vllm",
     )
     load = Load(value=concurrency, scenario="D(8,4)")
-    here = Level(folder=tmp_path / "genai-bench-1", number=1, epoch_s=0)
-    keep_requests(target, load, _level(OWN / case, concurrency), times, here)
+    keep(target, load, _level(OWN / case, concurrency).told(times, epoch_s=0), tmp_path / "genai-bench-1", 1)
     file = tmp_path / "genai-bench-1" / f"requests-1-concurrency-{concurrency}.jsonl"
     return [json.loads(line) for line in file.read_text().splitlines()]
 
