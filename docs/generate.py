@@ -147,8 +147,9 @@ METRICS_TEXT = """\
 A metric's name carries its unit: `_ms` milliseconds, `_s` seconds, `_tok_s` tokens a second, `_req_s` requests a
 second. A name without a unit is a count or a share from 0 to 1.
 
-The benchmark `http` delivers all of them; `genai_bench` all but `itl_ms`, which genai-bench does not record; `script`
-those that the study file says. A study file that asks for another one is refused before the first trial.
+The benchmarks `http` and `vllm_bench` deliver all of them; `genai_bench` and `guidellm` all but `itl_ms`, which these
+clients do not record; `script` those that the study file says. A study file that asks for another one is refused before
+the first trial.
 
 ## Distributions over the requests of one load level
 
@@ -269,10 +270,13 @@ One request a line, in the order of their ends. A field that is not known is lef
 nor are requests that were under way when a level was cut short.
 
 The benchmark `http` writes a line when its request has ended, and to disk ten times a second: after a crash the file
-has whole lines of what had ended. Of genai-bench the lines are made from its report when a level is over. It does not
-tell everything: a completed request has no `http_status`; a failed one has neither times nor tokens; `send_delay_s`
-is never there; and timestamps are there where its log shows every completed request of its report, in the same order
-and with the same latencies. `script` keeps no single requests, unless the command writes such lines itself: into
+has whole lines of what had ended. Of the clients that are other programs the lines are made from their report when a
+level is over. They do not tell everything: a completed request has no `http_status`; a failed one no tokens, and at
+most the time at which it was sent. Of genai-bench `send_delay_s` is never there, and timestamps are there where its log
+shows every completed request of its report, in the same order and with the same latencies. guidellm and `vllm bench
+serve` tell timestamps of each completed request, and `send_delay_s` in an open loop. vLLM tells a failed request's
+reason phrase and no status: the status is the one that has this phrase. `script` keeps no single requests, unless the
+command writes such lines itself: into
 `requests-*.jsonl` in its `{folder}`."""
 
 SUMMARY_TEXT = """\

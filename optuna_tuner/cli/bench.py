@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from optuna_tuner.values import Scalar
 
 RECIPE_NAMES = ("quick", "standard", "sizes", "rates")
+CLIENTS = ("http", "genai_bench", "guidellm", "vllm_bench")
 BOUND = re.compile(r"\s*([\w.]+)\s*(<=|>=)\s*([0-9.eE+-]+)\s*")
 
 
@@ -82,7 +83,7 @@ class Asked(Server):
 @click.option("--requests", type=click.IntRange(min=1), help="Of each level.")
 @click.option("--repeat", type=click.IntRange(1, 100), help="Rounds over all levels; figures are their means.")
 @click.option("--warm-up", type=click.IntRange(min=0), help="Requests before the first level, not measured.")
-@click.option("--client", type=click.Choice(["http", "genai_bench"]), help="Load client; default: FILE's, else http.")
+@click.option("--client", type=click.Choice(CLIENTS), help="Load client; default: FILE's, else http.")
 @click.option("--flag", multiple=True, metavar="NAME=VALUE", help="With FILE: a flag of the server. Repeatable.")
 @click.option("--slo", multiple=True, metavar="METRIC<=X", help="What each load must keep. Repeatable.")
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Folder to make: report, and the bundle in it.")

@@ -17,6 +17,7 @@ from optuna_tuner.values import Scalar
 
 THROUGHPUT = Objective(metric="output_throughput_tok_s", direction="maximize")
 NAME_LENGTH = 100
+OPEN_LOOP = ("guidellm", "http", "vllm_bench")  # the load clients that know rates
 ANSWERS_S = 60.0  # for a server that answered a moment ago
 Options = Mapping[str, JsonValue]
 
@@ -144,7 +145,7 @@ def _load(benchmark: Part, wanted: Wanted) -> Options:
             asked.pop(other, None)
     loads = {"concurrency", "request_rate"}
     own = {name: value for name, value in benchmark.options.items() if not (name in loads and loads & asked.keys())}
-    kind = wanted.client or ("http" if "request_rate" in asked else benchmark.kind)
+    kind = wanted.client or ("http" if "request_rate" in asked and benchmark.kind not in OPEN_LOOP else benchmark.kind)
     return {"kind": kind, **own, **asked}
 
 

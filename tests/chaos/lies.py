@@ -25,12 +25,17 @@ from typing import Any, ClassVar
 
 import genai_lies
 import http_lies
+import level_lies
 import liar
 
 from optuna_tuner.benchmarks.genai_bench import _Run
 from optuna_tuner.benchmarks.genai_bench_options import GenaiBenchOptions
+from optuna_tuner.benchmarks.guidellm import Guidellm, GuidellmOptions
 from optuna_tuner.benchmarks.http import Http, HttpOptions
+from optuna_tuner.benchmarks.level_client import REPORT, Level
+from optuna_tuner.benchmarks.prompts import Scale
 from optuna_tuner.benchmarks.script import Script, ScriptOptions
+from optuna_tuner.benchmarks.vllm_bench import VllmBench, VllmBenchOptions
 from optuna_tuner.clock import Deadline
 from optuna_tuner.contracts import Target
 from optuna_tuner.errors import BenchmarkError, DegradedError
@@ -133,6 +138,48 @@ class GenaiRig(Rig):
         return run.measure(load, users - 1, client, Deadline.after(LONGEST_S)).metrics
 
 
+class LevelRig(Rig):
+    """A client that measures one level a process: its one report is all that it leaves."""
+
+    book: ClassVar[level_lies.Book]
+
+    def metrics(self, way: str, random: Random, folder: Path, change: Change | None = None) -> Metrics:
+        report = json.loads((MATERIAL / self.kind / "ok.json").read_text())
+        data = self.book.lied(way, change(report) if change else report, random)
+        level, client = self.level(folder), Ended(folder=folder)
+        liar.PLACES.get(way, Path.write_bytes)(folder / REPORT, data)
+        return level.metrics(level._told(client), target(folder), elapsed_s=10)
+
+    @abstractmethod
+    def level(self, folder: Path) -> Level:
+        """What the product starts for two users."""
+
+
+class GuidellmRig(LevelRig):
+    """A report of guidellm."""
+
+    kind = "guidellm"
+    book = level_lies.GuidellmBook()
+    ways = (*book.lies(), *liar.PLACES)
+
+    def level(self, folder: Path) -> Level:
+        options = GuidellmOptions(scenario=("D(16,8)",), concurrency=(2,), requests=12)
+        load = Load(value=2, scenario="D(16,8)")
+        return Guidellm(options).level(target(folder), load, Path("guidellm"), folder, Scale())
+
+
+class VllmRig(LevelRig):
+    """A report of `vllm bench serve`."""
+
+    kind = "vllm_bench"
+    book = level_lies.VllmBook()
+    ways = (*book.lies(), *liar.PLACES)
+
+    def level(self, folder: Path) -> Level:
+        options = VllmBenchOptions(scenario=("D(16,8)",), concurrency=(2,), requests=12)
+        return VllmBench(options).level(target(folder), Load(value=2, scenario="D(16,8)"), Path("vllm"), folder)
+
+
 class HttpRig(Rig):
     """The built-in client, and a server that lies on the wire."""
 
@@ -154,7 +201,7 @@ class HttpRig(Rig):
 @contextmanager
 def rigs() -> Iterator[Sequence[Rig]]:
     with http_lies.liar() as server:
-        yield ScriptRig(), GenaiRig(), HttpRig(server)
+        yield ScriptRig(), GenaiRig(), HttpRig(server), GuidellmRig(), VllmRig()
 
 
 def verdict(rig: Rig, way: str, seed: int, change: Change | None = None) -> str:

@@ -27,6 +27,8 @@ WAYS = [
     *((0, way) for way in lies.ScriptRig.ways),
     *((1, way) for way in lies.GenaiRig.ways),
     *((2, way) for way in lies.HttpRig.ways),
+    *((3, way) for way in lies.GuidellmRig.ways),
+    *((4, way) for way in lies.VllmRig.ways),
 ]
 NO_NUMBER = some.one_of(
     some.none(),
@@ -57,7 +59,7 @@ def test_no_lie_becomes_a_score(rigs: Sequence[lies.Rig], place: int, way: str) 
     assert [lies.verdict(rigs[place], way, seed) for seed in SEEDS] == ["refused"] * len(SEEDS)
 
 
-@pytest.mark.parametrize("place", [0, 1, 2])
+@pytest.mark.parametrize("place", range(5))
 @pytest.mark.parametrize("seed", range(4))
 def test_the_honest_report_is_believed(rigs: Sequence[lies.Rig], place: int, seed: int) -> None:
     assert lies.verdict(rigs[place], lies.HONEST, seed).startswith("accepted")
@@ -89,6 +91,25 @@ def test_no_figure_of_genai_bench_can_be_another_than_was_measured(where: int, w
     assert lies.verdict(lies.GenaiRig(), lies.HONEST, 1, change) == "refused"
 
 
+@settings(derandomize=True, database=None, max_examples=100, deadline=None)
+@given(
+    rig=some.sampled_from([lies.GuidellmRig(), lies.VllmRig()]),
+    where=some.integers(min_value=0),
+    value=NO_NUMBER | some.floats(min_value=0) | some.integers(min_value=0, max_value=1000),
+)
+def test_no_figure_of_a_client_of_one_level_can_be_another_than_was_measured(
+    rig: lies.LevelRig, where: int, value: object
+) -> None:
+    def change(report: lies.Report) -> lies.Report:
+        figures = rig.book.figures(report)
+        holder, key = figures[where % len(figures)]
+        assume(not _same(holder[key], value))
+        holder[key] = value
+        return report
+
+    assert lies.verdict(rig, lies.HONEST, 1, change) == "refused"
+
+
 @pytest.mark.parametrize("name", genai_lies.FIGURES)
 def test_an_integer_without_end_is_refused_wherever_it_stands(name: str) -> None:
     def change(report: lies.Report) -> lies.Report:
@@ -113,6 +134,8 @@ def test_the_lane_finds_a_gate_that_believes_everything(
     assert lies.verdict(rigs[0], "percentiles fall", 1).startswith("accepted")
     assert lies.verdict(rigs[1], "half failed", 1).startswith("accepted")
     assert lies.verdict(rigs[2], "more tokens than asked for", 1).startswith("accepted")
+    assert lies.verdict(rigs[3], "half failed", 1).startswith("accepted")
+    assert lies.verdict(rigs[4], "half failed", 1).startswith("accepted")
 
 
 TOLD = (

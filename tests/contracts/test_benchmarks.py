@@ -8,11 +8,14 @@ from typing import ClassVar
 
 import pytest
 
-from optuna_tuner.benchmarks import genai_bench_env, prompts
+from optuna_tuner.benchmarks import prompts
+from optuna_tuner.benchmarks.client_env import GENAI_BENCH, GUIDELLM, VLLM, Program
 from optuna_tuner.benchmarks.genai_bench import GenaiBench
 from optuna_tuner.benchmarks.genai_bench_options import GenaiBenchOptions
+from optuna_tuner.benchmarks.guidellm import Guidellm, GuidellmOptions
 from optuna_tuner.benchmarks.http import Http, HttpOptions
 from optuna_tuner.benchmarks.script import Script, ScriptOptions
+from optuna_tuner.benchmarks.vllm_bench import VllmBench, VllmBenchOptions
 from optuna_tuner.contracts import Benchmark, Target
 from optuna_tuner.testing import word_tokenizer
 from optuna_tuner.testing.benchmark_cases import BenchmarkCases
@@ -53,6 +56,11 @@ class TestScript(BenchmarkCases):
         return Script(ScriptOptions(command=command, metrics=("ttft_ms.p50", "error_rate")))
 
 
+def _demand(program: Program) -> None:
+    if missing := program.missing(None):
+        pytest.skip(f"{missing}, or name it by {program.variable}")
+
+
 @pytest.mark.genai_bench
 @pytest.mark.timeout(300)
 class TestGenaiBench(BenchmarkCases):
@@ -60,12 +68,43 @@ class TestGenaiBench(BenchmarkCases):
 
     @pytest.fixture(autouse=True)
     def _installed(self, target: Target) -> None:
-        if genai_bench_env.find(None) is None:
-            pytest.skip(f"genai-bench is not here: {genai_bench_env.HOW}, or name it by {genai_bench_env.VARIABLE}")
+        _demand(GENAI_BENCH.program())
         assert target.model.tokenizer
 
     def benchmark(self) -> Benchmark:
         return GenaiBench(GenaiBenchOptions(scenario=("D(32,8)",), concurrency=(2,), requests=12, max_time_s=60))
+
+    def tokenizer(self, folder: Path) -> Path:
+        return word_tokenizer.write(folder, prompts.WORDS)
+
+
+@pytest.mark.load_clients
+@pytest.mark.timeout(900)
+class TestGuidellm(BenchmarkCases):
+    patience_s: ClassVar[float] = 400.0
+
+    @pytest.fixture(autouse=True)
+    def _installed(self) -> None:
+        _demand(GUIDELLM.program())
+
+    def benchmark(self) -> Benchmark:
+        return Guidellm(GuidellmOptions(scenario=("D(32,8)",), concurrency=(2,), requests=12))
+
+    def tokenizer(self, folder: Path) -> Path:
+        return word_tokenizer.write(folder, prompts.WORDS)
+
+
+@pytest.mark.load_clients
+@pytest.mark.timeout(900)
+class TestVllmBench(BenchmarkCases):
+    patience_s: ClassVar[float] = 400.0
+
+    @pytest.fixture(autouse=True)
+    def _installed(self) -> None:
+        _demand(VLLM)
+
+    def benchmark(self) -> Benchmark:
+        return VllmBench(VllmBenchOptions(scenario=("D(32,8)",), concurrency=(2,), requests=12))
 
     def tokenizer(self, folder: Path) -> Path:
         return word_tokenizer.write(folder, prompts.WORDS)

@@ -22,7 +22,7 @@ GROWS = 0.8  # of the growth of the load: throughput that grows so much is not l
 MORE = 1.2  # times as many running requests tell how a step's time grows
 FLAT, STEEP = 0.3, 0.7  # growth of a step's time / growth of its requests
 MEMORY_BOUND = 0.6  # share of the time in which GPU memory is read, from which on reading may be the limit
-ONE_PROCESS = ("http", "genai_bench")  # clients that send from one Python process
+ONE_PROCESS = ("http", "genai_bench", "vllm_bench")  # clients that send from one Python process
 THROUGHPUTS = ("output_throughput_tok_s", "request_rate_req_s")
 
 
