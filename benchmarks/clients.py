@@ -49,7 +49,7 @@ SHARED = (
     "request_rate_req_s",
 )
 TOLERANCE = 0.05
-PROGRAMS = {"genai-bench": GENAI_BENCH.program(), "guidellm": GUIDELLM.program(), "vllm": VLLM}
+PROGRAMS = {"genai-bench": GENAI_BENCH.executable(), "guidellm": GUIDELLM.executable(), "vllm": VLLM}
 STREAMS_TTFT_MS, STREAMS_ITL_MS, STREAMS_TOKENS = 500, 50, 64
 
 

@@ -8,7 +8,7 @@ import shutil
 import sys
 from dataclasses import dataclass
 
-from optuna_tuner.benchmarks.client_env import GENAI_BENCH, GUIDELLM, VLLM, Program
+from optuna_tuner.benchmarks.client_env import GENAI_BENCH, GUIDELLM, VLLM, Executable
 from optuna_tuner.deployers.docker import found_daemon
 from optuna_tuner.deployers.kubernetes_cluster import found_cluster
 from optuna_tuner.deployers.slurm_cluster import Cluster
@@ -42,8 +42,8 @@ def checks(storage: str) -> tuple[Check, ...]:
         _slurm(),
         _kubernetes(),
         _extra("embedded server", "xllamacpp", "embedded"),
-        _client("genai-bench", GENAI_BENCH.program()),
-        _client("guidellm", GUIDELLM.program()),
+        _client("genai-bench", GENAI_BENCH.executable()),
+        _client("guidellm", GUIDELLM.executable()),
         _client("vllm bench", VLLM),
         _docker(),
         _extra("GPU discovery", "pynvml", "gpu"),
@@ -124,7 +124,7 @@ def _extra(name: str, module: str, extra: str) -> Check:
     )
 
 
-def _client(name: str, program: Program) -> Check:
+def _client(name: str, program: Executable) -> Check:
     found, missing = program.find(None), program.missing(None)
     return Check(name=name, ok=missing is None, found=str(found or "not found"), how_to_get=missing or "")
 

@@ -19,8 +19,8 @@ OFFLINE: Mapping[str, str] = MappingProxyType({"HF_HUB_OFFLINE": "1", "TRANSFORM
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Program:
-    """A load client's program.
+class Executable:
+    """A load client's program, where it may be found.
 
     Attributes:
         name: of its file.
@@ -87,12 +87,12 @@ class Kit:
         """Where `install` puts it."""
         return tools_folder() / f"{self.name}-{self.version}"
 
-    def program(self) -> Program:
+    def executable(self) -> Executable:
         """What is then there."""
         variable = f"OPTUNA_TUNER_{self.name.upper().replace('-', '_')}"
         how = f"optuna-tuner doctor --install {self.name}"
         called = f"{self.name} {self.version}"
-        return Program(name=self.name, called=called, variable=variable, how=how, home=self.folder)
+        return Executable(name=self.name, called=called, variable=variable, how=how, home=self.folder)
 
     def install(self, progress: Callable[[str], None]) -> Path:
         """Make the environment and return the program; at once when it is already there.
@@ -163,7 +163,7 @@ GUIDELLM = Kit(
     size="1.2 GB, or several with torch's CUDA libraries; one to five minutes",
 )
 KITS: Mapping[str, Kit] = MappingProxyType({kit.name: kit for kit in (GENAI_BENCH, GUIDELLM)})
-VLLM = Program(
+VLLM = Executable(
     name="vllm",
     called="vllm",
     variable="OPTUNA_TUNER_VLLM",

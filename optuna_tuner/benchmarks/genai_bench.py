@@ -66,7 +66,7 @@ class GenaiBench(Benchmark):
 
     def missing(self) -> str | None:
         """How to get genai-bench; None when it is there."""
-        return GENAI_BENCH.program().missing(self._options.executable)
+        return GENAI_BENCH.executable().missing(self._options.executable)
 
     def warm_up(self, target: Target, deadline: Deadline) -> None:
         """Send `warm_up_requests` of the first scenario with the built-in client, which starts at once."""
@@ -91,7 +91,7 @@ class GenaiBench(Benchmark):
     def _executable(self, target: Target) -> str:
         if target.site is not None:
             return self._options.executable or NAME
-        return str(GENAI_BENCH.program().demanded(self._options.executable))
+        return str(GENAI_BENCH.executable().demanded(self._options.executable))
 
     def probe(self, target: Target, loads: Iterable[Load], deadline: Deadline) -> Iterator[Measurement]:
         """By the built-in client, which starts at once; the figures are genai-bench's, at the load that is found."""

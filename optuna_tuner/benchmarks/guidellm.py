@@ -70,7 +70,7 @@ class Guidellm(Benchmark):
 
     def missing(self) -> str | None:
         """How to get guidellm; None when it is there."""
-        return GUIDELLM.program().missing(self._options.executable)
+        return GUIDELLM.executable().missing(self._options.executable)
 
     def warm_up(self, target: Target, deadline: Deadline) -> None:
         """Send `warm_up_requests` of the first scenario with the built-in client, which starts at once."""
@@ -78,7 +78,7 @@ class Guidellm(Benchmark):
 
     def run(self, target: Target, deadline: Deadline) -> Iterator[Measurement]:
         """Each level is a process of its own, with prompts of its own."""
-        program = GUIDELLM.program().demanded(self._options.executable)
+        program = GUIDELLM.executable().demanded(self._options.executable)
         scale = Http(self._options.probing()).calibrate(target, deadline)
         for load in self.loads():
             folder = fresh_folder(target.folder / "benchmark", GUIDELLM.name)

@@ -87,7 +87,7 @@ def _get_genai_bench(session: Session, *, ask: bool) -> None:
     from optuna_tuner.benchmarks.client_env import GENAI_BENCH  # noqa: PLC0415  --quick does without it
     from optuna_tuner.cli.install import install_tool  # noqa: PLC0415  likewise
 
-    if GENAI_BENCH.program().find(None):
+    if GENAI_BENCH.executable().find(None):
         return
     where = f"genai-bench is missing. Install it into {GENAI_BENCH.folder()} (about 1.3 GB)?"
     if ask and sys.stdin.isatty():

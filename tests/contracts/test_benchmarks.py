@@ -9,7 +9,7 @@ from typing import ClassVar
 import pytest
 
 from optuna_tuner.benchmarks import prompts
-from optuna_tuner.benchmarks.client_env import GENAI_BENCH, GUIDELLM, VLLM, Program
+from optuna_tuner.benchmarks.client_env import GENAI_BENCH, GUIDELLM, VLLM, Executable
 from optuna_tuner.benchmarks.genai_bench import GenaiBench
 from optuna_tuner.benchmarks.genai_bench_options import GenaiBenchOptions
 from optuna_tuner.benchmarks.guidellm import Guidellm, GuidellmOptions
@@ -56,7 +56,7 @@ class TestScript(BenchmarkCases):
         return Script(ScriptOptions(command=command, metrics=("ttft_ms.p50", "error_rate")))
 
 
-def _demand(program: Program) -> None:
+def _demand(program: Executable) -> None:
     if missing := program.missing(None):
         pytest.skip(f"{missing}, or name it by {program.variable}")
 
@@ -68,7 +68,7 @@ class TestGenaiBench(BenchmarkCases):
 
     @pytest.fixture(autouse=True)
     def _installed(self, target: Target) -> None:
-        _demand(GENAI_BENCH.program())
+        _demand(GENAI_BENCH.executable())
         assert target.model.tokenizer
 
     def benchmark(self) -> Benchmark:
@@ -85,7 +85,7 @@ class TestGuidellm(BenchmarkCases):
 
     @pytest.fixture(autouse=True)
     def _installed(self) -> None:
-        _demand(GUIDELLM.program())
+        _demand(GUIDELLM.executable())
 
     def benchmark(self) -> Benchmark:
         return Guidellm(GuidellmOptions(scenario=("D(32,8)",), concurrency=(2,), requests=12))

@@ -25,7 +25,7 @@ from optuna_tuner.values import Endpoint, Load, Measurement, Model, RequestSlo, 
 pytestmark = [
     pytest.mark.genai_bench,
     pytest.mark.timeout(300),
-    pytest.mark.skipif(GENAI_BENCH.program().find(None) is None, reason=str(GENAI_BENCH.program().missing(None))),
+    pytest.mark.skipif(GENAI_BENCH.executable().find(None) is None, reason=str(GENAI_BENCH.executable().missing(None))),
 ]
 LONG_S = 120.0
 Run = Callable[..., list[Measurement]]

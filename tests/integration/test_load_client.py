@@ -126,12 +126,17 @@ def test_a_report_of_20_mib_comes_back_from_a_pod_that_is_then_gone(fake_cluster
 
 
 @pytest.mark.genai_bench
-@pytest.mark.skipif(GENAI_BENCH.program().find(None) is None, reason=str(GENAI_BENCH.program().missing(None)))
+@pytest.mark.skipif(GENAI_BENCH.executable().find(None) is None, reason=str(GENAI_BENCH.executable().missing(None)))
 def test_genai_bench_in_a_pod_is_believed_as_it_is_here(fake_cluster: FakeCluster, tmp_path: Path) -> None:
     ours, tokenizer = deployer(fake_cluster), word_tokenizer.write(tmp_path / "tokenizer", prompts.WORDS)
     argv = (sys.executable, "-m", "optuna_tuner.testing.fake_server", "--host", "{host}", "--port", "{port}")
     server = replace(LAUNCH, argv=(*argv, "--model", "small", "--ttft-ms", "50"))
-    said = {"scenario": "D(16,8)", "concurrency": [2], "requests": 8, "executable": str(GENAI_BENCH.program().find(None))}
+    said = {
+        "scenario": "D(16,8)",
+        "concurrency": [2],
+        "requests": 8,
+        "executable": str(GENAI_BENCH.executable().find(None)),
+    }
     with served(ours, fake_cluster, server) as handle:
         here = replace(target(site_of(ours, handle), tmp_path), model=replace(MODEL, tokenizer=str(tokenizer)))
         began = time.time()

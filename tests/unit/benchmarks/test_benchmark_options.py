@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from optuna_tuner.benchmarks.client_env import GENAI_BENCH, Program
+from optuna_tuner.benchmarks.client_env import GENAI_BENCH, Executable
 from optuna_tuner.benchmarks.genai_bench import DECLARED, GenaiBench
 from optuna_tuner.benchmarks.genai_bench_options import GenaiBenchOptions
 from optuna_tuner.benchmarks.http import Http, HttpOptions
@@ -88,8 +88,8 @@ def test_genai_bench_declares_no_inter_token_latency_and_http_does() -> None:
 
 def test_a_missing_genai_bench_says_in_one_line_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("OPTUNA_TUNER_GENAI_BENCH", raising=False)
-    monkeypatch.setattr(Program, "find", lambda *_: None)
-    missing = GENAI_BENCH.program().missing(None)
+    monkeypatch.setattr(Executable, "find", lambda *_: None)
+    missing = GENAI_BENCH.executable().missing(None)
     assert missing == "genai-bench 0.0.5 is not here: optuna-tuner doctor --install genai-bench"
 
 
@@ -98,7 +98,7 @@ def test_a_genai_bench_that_somebody_chose_is_not_to_be_installed(monkeypatch: p
     missing = GenaiBench(GenaiBenchOptions.model_validate(options)).missing()
     assert missing == "benchmark.executable: there is no program /nowhere/genai-bench"
     monkeypatch.setenv("OPTUNA_TUNER_GENAI_BENCH", "/nowhere/else")
-    assert GENAI_BENCH.program().missing(None) == "OPTUNA_TUNER_GENAI_BENCH: there is no program /nowhere/else"
+    assert GENAI_BENCH.executable().missing(None) == "OPTUNA_TUNER_GENAI_BENCH: there is no program /nowhere/else"
 
 
 def test_a_script_whose_program_is_not_here_is_missing() -> None:

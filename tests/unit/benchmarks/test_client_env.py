@@ -24,30 +24,30 @@ def _home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPTUNA_TUNER_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("PATH", str(tmp_path / "path"))
     monkeypatch.setattr(sys, "executable", str(tmp_path / "venv" / "bin" / "python"))
-    for program in (GENAI_BENCH.program(), GUIDELLM.program(), VLLM):
+    for program in (GENAI_BENCH.executable(), GUIDELLM.executable(), VLLM):
         monkeypatch.delenv(program.variable, raising=False)
 
 
 def test_it_is_found_as_chosen_then_by_variable_then_installed_then_beside_python_then_on_path(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert GENAI_BENCH.program().find(None) is None
+    assert GENAI_BENCH.executable().find(None) is None
     on_path = _program(tmp_path / "path" / "genai-bench")
-    assert GENAI_BENCH.program().find(None) == on_path
+    assert GENAI_BENCH.executable().find(None) == on_path
     beside = _program(tmp_path / "venv" / "bin" / "genai-bench")
-    assert GENAI_BENCH.program().find(None) == beside
+    assert GENAI_BENCH.executable().find(None) == beside
     installed = _program(tmp_path / "home" / "tools" / "genai-bench-0.0.5" / "bin" / "genai-bench")
-    assert GENAI_BENCH.program().find(None) == installed
+    assert GENAI_BENCH.executable().find(None) == installed
     named = _program(tmp_path / "named")
     monkeypatch.setenv("OPTUNA_TUNER_GENAI_BENCH", str(named))
-    assert GENAI_BENCH.program().find(None) == named
+    assert GENAI_BENCH.executable().find(None) == named
     chosen = _program(tmp_path / "chosen")
-    assert GENAI_BENCH.program().find(str(chosen)) == chosen
+    assert GENAI_BENCH.executable().find(str(chosen)) == chosen
 
 
 def test_a_chosen_program_that_is_not_there_is_not_replaced_by_another(tmp_path: Path) -> None:
     _program(tmp_path / "path" / "genai-bench")
-    assert GENAI_BENCH.program().find(str(tmp_path / "nowhere")) is None
+    assert GENAI_BENCH.executable().find(str(tmp_path / "nowhere")) is None
 
 
 def test_a_python_too_new_for_genai_bench_is_said_with_the_way_out() -> None:
@@ -69,7 +69,7 @@ def test_what_is_installed_is_not_installed_again() -> None:
     steps: list[str] = []
     assert GUIDELLM.install(steps.append) == program
     assert steps == []
-    assert GUIDELLM.program().missing(None) is None
+    assert GUIDELLM.executable().missing(None) is None
 
 
 def test_the_vllm_that_loads_is_the_one_that_would_serve(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
