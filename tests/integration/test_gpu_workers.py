@@ -33,6 +33,7 @@ from optuna_tuner.tuning.nvml import session
 from optuna_tuner.tuning.process import work
 from optuna_tuner.tuning.slots import holding_free
 from optuna_tuner.tuning.study import create_or_resume
+from optuna_tuner.tuning.surroundings import surroundings
 from optuna_tuner.tuning.trial import reject_known_bad
 from optuna_tuner.tuning.worker import Worker
 from optuna_tuner.values import Cause, Endpoint, Handle, Params, Request
@@ -103,12 +104,18 @@ def test_a_server_holds_its_gpu_while_it_lives(host: Host, monkeypatch: pytest.M
     assert host.uuids
 
 
-def test_a_study_runs_on_fake_gpus_and_gives_them_back(host: Host, tuner: Tuner) -> None:
-    with worker(tuner, study(2)) as mine:
+def test_a_study_runs_on_fake_gpus_tells_of_them_and_gives_them_back(host: Host, tuner: Tuner, tmp_path: Path) -> None:
+    surroundings.cache_clear()  # another test's GPU may have been ill
+    with worker(tuner, study(2, {"watch_every_s": 0.05})) as mine:
         assert mine._setting.slot.gpus == host.uuids
         assert mine.run() == 2
         assert users() == ()
-    assert {trial.state for trial in tuner.trials("study")} == {TrialState.FEASIBLE}
+    trials = tuner.trials("study")
+    assert {trial.state for trial in trials} == {TrialState.FEASIBLE}
+    assert {level.seen["gpu_power_w.mean"] for trial in trials for level in trial.measurements if level.seen} == {640.0}
+    (run,) = tuner.bundle("study", tmp_path / "bundle", 0)
+    assert run.place.machine["driver"] == "0.0"
+    assert run.place.machine["gpus"] == [{"uuid": GPU, "name": "Fake GPU", "memory_mib": 81920}]
     assert open_rows(tuner._store) == []
     assert gpus.quarantined() == {}
 

@@ -168,7 +168,8 @@ def _missing(material: Material, launches: Launches, found: Findings) -> Iterato
     if best and not any(len(curve.rows) > 1 for curve in found.curves):
         yield "The limit of the load, and its knee: one load was measured; name several, or let it be searched."
     if best and not launches.gpus(best):
-        yield "Figures by GPU, and a cost: the server used no GPU."
+        used = "the server used no GPU" if launches.command(best) else "how many GPUs the server has is not known here"
+        yield f"Figures by GPU, and a cost: {used}."
     elif best:
         yield from _missing_of_gpus(best, material.price)
     if study.trials and not found.pareto:

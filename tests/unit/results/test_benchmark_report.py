@@ -32,6 +32,7 @@ def test_a_whole_benchmark_says_what_was_measured_and_nothing_of_a_search() -> N
         "output_throughput_tok_s 800 tok/s at D(128,64) concurrency=16. "
         "A load's figures are the means of 2 rounds on one server."
     )
+    assert "Figures by GPU, and a cost: how many GPUs the server has is not known here." in found.missing
     page = markdown(found, frozenset())
     for word in (" gain", "the default first", "fanova", "recommended flags", "against the default", "confirm"):
         assert word not in page.lower(), word
