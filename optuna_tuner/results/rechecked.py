@@ -101,7 +101,7 @@ def recheck_document(study: StudyView) -> dict[str, Json] | None:
         "text": recheck_text(study),
         "confidence": found.confidence,
         **(_gate_part(study, study.gated) if study.gated else {}),
-        **(_rerun_part(study.rerunning) if study.rerunning else {}),
+        **(_rerun_part(study, study.rerunning) if study.rerunning else {}),
         "metrics": [{**row._asdict(), "share": row.share} for row in rows(study)],
     }
 
@@ -130,13 +130,14 @@ def _judged(found: Judged) -> dict[str, Json]:
     }
 
 
-def _rerun_part(found: Rerunning) -> dict[str, Json]:
+def _rerun_part(study: StudyView, found: Rerunning) -> dict[str, Json]:
+    objectives = zip(study.spec.goals.objectives, found.shifts, strict=True)
     return {
         "verdict": found.agreement.value if found.agreement else None,
         "runs": len(found.runs),
         "times": found.times,
         "tolerance": found.tolerance,
-        "shift": _shift(found.shift),
+        "objectives": [{"metric": each.metric, "shift": _shift(shift)} for each, shift in objectives],
     }
 
 
@@ -202,13 +203,13 @@ def _rerun_sentences(study: StudyView, rerun: Rerun, found: Rerunning) -> Iterat
         yield f"{state}: {len(found.runs)} of {found.times} runs."
     else:
         yield f"Rerun, then and now: {AGREES[found.agreement]}."
-    metric = study.spec.goals.objectives[0].metric
-    if found.shift:
-        then = len(rerun.figures.get(metric, ()))
-        yield (
-            f"{metric} since then: {_said(found.shift)}; {found.confidence * 100:g} % interval, {len(found.runs)} runs "
-            f"now, {then} then; less than {found.tolerance * 100:g} % does not count."
-        )
+    for objective, shift in zip(study.spec.goals.objectives, found.shifts, strict=True):
+        if shift:
+            yield (
+                f"{objective.metric} since then: {_said(shift)}; {found.confidence * 100:g} % interval, "
+                f"{len(found.runs)} runs now, {len(rerun.figures.get(objective.metric, ()))} then; "
+                f"less than {found.tolerance * 100:g} % does not count."
+            )
     if rerun.cause:
         yield f"Then it gave no figures: {rerun.cause}."
     causes = sorted({run.outcome.cause.value for run in found.runs if run.outcome and run.outcome.cause})

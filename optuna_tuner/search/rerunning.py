@@ -28,7 +28,9 @@ class Agreement(StrEnum):
 class Rerunning:
     """What is known so far. `agreement` is None while more runs are to come.
 
-    `runs` gave a result, of `times` that are wanted. `shift` is that of the first objective since then.
+    `runs` gave a result, of `times` that are wanted. `shifts` are those of the goals' objectives since then, in their
+    order and with the study's confidence; that figures differ is said at more, so that several objectives together
+    are wrong as seldom as one (Bonferroni).
     """
 
     agreement: Agreement | None
@@ -36,7 +38,7 @@ class Rerunning:
     times: int
     tolerance: float
     confidence: float
-    shift: Shift | None
+    shifts: tuple[Shift | None, ...]
 
 
 def subject(spec: StudySpec) -> Params:
@@ -49,14 +51,14 @@ def rerun_result(spec: StudySpec, attempts: Sequence[AttemptRecord]) -> Rerunnin
     if spec.rerun is None:
         return None
     runs = [each for each in _of_subject(spec, attempts) if gave_result(each)]
-    shift = _shift(spec, spec.rerun, runs)
+    places = range(len(spec.goals.objectives))
     return Rerunning(
-        agreement=_agreement(spec, spec.rerun, runs, shift) if _is_complete(spec, spec.rerun, attempts) else None,
+        agreement=_agreement(spec, spec.rerun, runs) if _is_complete(spec, spec.rerun, attempts) else None,
         runs=tuple(runs),
         times=spec.rerun.times,
         tolerance=settings(spec).min_gain,
         confidence=settings(spec).confidence,
-        shift=shift,
+        shifts=tuple(_shift(spec, spec.rerun, runs, place, settings(spec).confidence) for place in places),
     )
 
 
@@ -79,21 +81,30 @@ def _is_complete(spec: StudySpec, rerun: Rerun, attempts: Sequence[AttemptRecord
     return _begun(spec, attempts) >= rerun.times and all(each.state is AttemptState.ENDED for each in attempts)
 
 
-def _shift(spec: StudySpec, rerun: Rerun, runs: Sequence[AttemptRecord]) -> Shift | None:
-    objective = spec.goals.objectives[0]
+def _shift(spec: StudySpec, rerun: Rerun, runs: Sequence[AttemptRecord], place: int, confidence: float) -> Shift | None:
+    objective = spec.goals.objectives[place]
     return shift_of(
         logs(rerun.figures.get(objective.metric, ())),
-        logs([values_of(run)[0] for run in runs if values_of(run)]),
+        logs([values_of(run)[place] for run in runs if values_of(run)]),
         maximize=objective.direction == "maximize",
-        confidence=settings(spec).confidence,
+        confidence=confidence,
     )
 
 
-def _agreement(spec: StudySpec, rerun: Rerun, runs: Sequence[AttemptRecord], shift: Shift | None) -> Agreement:
-    tolerance = settings(spec).min_gain
-    if shift is None:
+def _agreement(spec: StudySpec, rerun: Rerun, runs: Sequence[AttemptRecord]) -> Agreement:
+    """Of all objectives: one that differs is enough, and what is not known of one is not known."""
+    found = [_of_objective(spec, rerun, runs, place) for place in range(len(spec.goals.objectives))]
+    order = (Agreement.DIFFERENT, Agreement.UNKNOWN, Agreement.NOISE, Agreement.SAME)
+    return min(found, key=order.index)
+
+
+def _of_objective(spec: StudySpec, rerun: Rerun, runs: Sequence[AttemptRecord], place: int) -> Agreement:
+    tolerance, error = settings(spec).min_gain, 1 - settings(spec).confidence
+    shift = _shift(spec, rerun, runs, place, 1 - error)
+    surer = _shift(spec, rerun, runs, place, 1 - error / len(spec.goals.objectives))
+    if shift is None or surer is None:
         return _by_cause(rerun, runs)
-    if shift.low > tolerance or shift.high < -tolerance:
+    if surer.low > tolerance or surer.high < -tolerance:
         return Agreement.DIFFERENT
     return Agreement.SAME if -tolerance <= shift.low and shift.high <= tolerance else Agreement.NOISE
 

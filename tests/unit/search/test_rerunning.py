@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import pytest
-from gates import METRIC
+from gates import BOTH, METRIC, TTFT
 from paper_study import PaperStudy, gave, paper_spec
 
 from optuna_tuner.search.rerunning import Agreement, Rerunning, rerun_result
@@ -16,10 +16,13 @@ OUT_OF_MEMORY = Outcome(verdict=Verdict.PRUNED, cause=Cause.OUT_OF_MEMORY_POOL)
 CRASHED = Outcome(verdict=Verdict.PRUNED, cause=Cause.CRASHED)
 
 
-def rerun(now: Sequence[float | Outcome], then: Sequence[float], cause: str = "") -> tuple[PaperStudy, Rerunning]:
-    figures = {METRIC: list(then)} if then else {}
+def rerun(
+    now: Sequence[float | Outcome], then: Sequence[float], cause: str = "", **more: object
+) -> tuple[PaperStudy, Rerunning]:
+    """`more` are figures of then by metric, and sections of the study."""
+    figures = more.pop("figures", {METRIC: list(then)} if then else {})
     section = {"study": "old", "trial": 7, "times": len(now), "figures": figures, "cause": cause}
-    spec = paper_spec(first=[{"x": 1}], rerun=section)
+    spec = paper_spec(first=[{"x": 1}], rerun=section, **more)  # type: ignore[arg-type]  # as given
     left = list(now)
 
     def measure(params: Params) -> Outcome:
@@ -51,6 +54,21 @@ def test_figures_of_now_are_held_against_those_of_then(
     now: list[float | Outcome], then: list[float], agreement: Agreement
 ) -> None:
     assert rerun(now, then)[1].agreement is agreement
+
+
+@pytest.mark.parametrize(
+    ("ttft_ms", "agreement"),
+    [
+        ([50.0, 50.05, 49.95], Agreement.SAME),
+        ([50.0, 52.0, 48.0], Agreement.NOISE),
+        ([60.0, 60.5, 59.8], Agreement.DIFFERENT),
+    ],
+)
+def test_every_objective_must_agree(ttft_ms: list[float], agreement: Agreement) -> None:
+    now = [gave(speed, late) for speed, late in zip((100.0, 100.1, 99.9), ttft_ms, strict=True)]
+    found = rerun(now, [100.0], figures={METRIC: [100.0], TTFT: [50.0]}, goals={"objectives": BOTH})[1]
+    assert found.agreement is agreement
+    assert all(found.shifts)
 
 
 @pytest.mark.parametrize(
