@@ -86,11 +86,11 @@ class Report(BaseModel):
 
     def _request(self, place: int, kind: LoadKind, epoch_s: float) -> Told:
         open_loop = kind is not LoadKind.CONCURRENCY
-        began = epoch_s + self.start_times[place] if self.start_times[place] else None
+        sent = epoch_s + self.start_times[place]
         if error := self._error(place):
             status = STATUSES.get(error)
             told = RequestRecord(error=f"HTTP {status}: {error}" if status else error)
-            return Told(record=told, began=began, status=status)
+            return Told(record=told, began=sent, status=status)
         waited = self.queue_times[place] if open_loop else 0.0
         record = RequestRecord(
             ttft_s=self.ttfts[place] + waited,
@@ -99,7 +99,6 @@ class Report(BaseModel):
             output_tokens=self.output_lens[place],
             gaps_s=tuple(self.itls[place]),
         )
-        sent = epoch_s + self.start_times[place]
         ended = sent + self.latencies[place]
         return Told(record=record, began=sent - waited, ended=ended, send_delay_s=waited if open_loop else None)
 
@@ -125,7 +124,7 @@ class Report(BaseModel):
     def _check_times(self) -> None:
         """Requests arrive in the order of the lists, are sent after that, and lie within the level."""
         times = zip(self.start_times, self.queue_times, self.latencies, strict=True)
-        sent = [(start, waited, start + latency) for start, waited, latency in times if start]
+        sent = [(start, waited, start + latency) for start, waited, latency in times]
         arrived = [start - waited for start, waited, _ in sent]
         ordered = all(later >= earlier - GRAIN_S for earlier, later in pairwise(arrived))
         within = not sent or max(end for *_, end in sent) - min(arrived) <= self.duration + GRAIN_S

@@ -176,3 +176,12 @@ def test_a_report_of_another_load_or_shape_is_refused() -> None:
         Report.read({})
     with pytest.raises(BenchmarkError, match="its lists differ in length"):
         Report.read({**_report("ok"), "errors": []})
+
+
+@pytest.mark.parametrize("start", [0.0, 1e9])
+def test_a_request_that_was_sent_at_another_time_than_its_arrival_allows_is_refused(start: float) -> None:
+    report = _report("ok")
+    starts = report["start_times"]
+    assert isinstance(starts, list)
+    with pytest.raises(BenchmarkError, match="its times do not fit together"):
+        Report.read({**report, "start_times": [*starts[:3], start, *starts[4:]]}).told(TWO, 0.0)
