@@ -72,8 +72,7 @@ def _flags(report: Report) -> Iterator[Block]:
 
 def _load(report: Report) -> Iterator[Block]:
     for curve in report.curves:
-        of = f"trial {curve.trial}{f', {curve.scenario}' * bool(curve.scenario)}"
-        yield Text(f"{curve.role.capitalize()} ({of}): {' '.join(_of_load(curve))}")
+        yield Text(f"{_named(curve)}: {' '.join(_of_load(curve))}")
     yield from _pictures(report, "load-")
     for curve in report.curves:
         yield _load_grid(curve)
@@ -89,18 +88,23 @@ def _of_load(curve: Curve) -> Iterator[str]:
 
 def _load_grid(curve: Curve) -> Grid:
     names = [name for name in LEVEL_METRICS if any(name in row.metrics for row in curve.rows)]
+    repeated = any(row.times > 1 for row in curve.rows)
     rows = [
         (
             number(row.load),
             *(measured(name, row.metrics[name]) if name in row.metrics else "" for name in names),
             {True: "kept", False: "broken", None: ""}[row.keeps_slo],
+            *([str(row.times)] * repeated),
         )
         for row in curve.rows
     ]
     columns = frozenset(range(len(names) + 1))
-    return Grid(
-        (curve.unit, *names, "SLO"), rows, columns, f"{curve.role.capitalize()} (trial {curve.trial}), load by load"
-    )
+    titles = (curve.unit, *names, "SLO", *(["rounds"] * repeated))
+    return Grid(titles, rows, columns, f"{_named(curve)}, load by load")
+
+
+def _named(curve: Curve) -> str:
+    return f"{curve.role.capitalize()} (trial {curve.trial}{f', {curve.scenario}' * bool(curve.scenario)})"
 
 
 def _pareto(report: Report) -> Iterator[Block]:

@@ -34,6 +34,9 @@ def test_a_whole_benchmark_says_what_was_measured_and_nothing_of_a_search() -> N
     )
     assert "Figures by GPU, and a cost: how many GPUs the server has is not known here." in found.missing
     page = markdown(found, frozenset())
+    assert "| SLO | rounds |" in page
+    assert "| kept | 2 |" in page
+    assert all(f"**Best (trial 0, {size}), load by load**" in page for size in SIZES)
     for word in (" gain", "the default first", "fanova", "recommended flags", "against the default", "confirm"):
         assert word not in page.lower(), word
 
