@@ -125,12 +125,11 @@ class Gp(BaseSampler):
 def _constraints(evidence: Sequence[Evidence], ran: Sequence[Evidence]) -> Sequence[Mapping[str, float]]:
     """Of each trial the same ones: those that any has broken."""
     broken = sorted({name for each in ran for name, excess in each.excesses.items() if excess > 0})
-    means = {name: fmean(bounded(each.excesses.get(name, 0.0)) for each in ran) for name in broken}
-    if len(ran) == len(evidence):
-        return [{name: bounded(each.excesses.get(name, 0.0)) for name in broken} for each in evidence]
+    runs = {SERVER_RUNS: 0.0} if len(ran) < len(evidence) else {}
+    fails = {SERVER_RUNS: VIOLATED} | {
+        name: fmean(bounded(each.excesses.get(name, 0.0)) for each in ran) for name in broken
+    }
     return [
-        {SERVER_RUNS: 0.0} | {name: bounded(each.excesses.get(name, 0.0)) for name in broken}
-        if each.ran
-        else {SERVER_RUNS: VIOLATED} | means
+        runs | {name: bounded(each.excesses.get(name, 0.0)) for name in broken} if each.ran else fails
         for each in evidence
     ]
