@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass
 from threading import Lock
@@ -11,19 +10,20 @@ from typing import Literal
 
 import optuna
 from optuna.storages import RDBStorage
-from optuna.trial import FrozenTrial, Trial, TrialState
+from optuna.trial import Trial, TrialState
 from pydantic import TypeAdapter
 
 from optuna_tuner.errors import ConflictError, EnvironmentFaultError, NotFoundError
 from optuna_tuner.search.gp import missing_for
 from optuna_tuner.search.objection import NOTHING_KNOWN, Objection, first_of, forbidden
 from optuna_tuner.search.outlook import outlook
-from optuna_tuner.search.samplers import Problem, Repeated, make_sampler
+from optuna_tuner.search.samplers import Problem
+from optuna_tuner.search.trials import Told, Trials, made_study
 from optuna_tuner.search.verdict import all_violated, score
 from optuna_tuner.spec.goals import Goals
-from optuna_tuner.spec.space import Parameter, named_in, params_of, suggest, written_in
+from optuna_tuner.spec.space import Parameter, params_of, written_in
 from optuna_tuner.spec.study import Rule, Sampler
-from optuna_tuner.values import Blame, Cause, Load, LoadKind, Measurement, Scalar
+from optuna_tuner.values import Blame, Cause, Load, LoadKind, Measurement, Params, Scalar
 
 Written = Mapping[str, object]  # as in a study file, or made of the same types already
 SamplerKind = Literal["serving", "tpe", "gp", "random", "qmc", "grid", "nsga2"]
@@ -94,32 +94,24 @@ class Search:
         self._goals = _GOALS.validate_python(self.goals)
         self._objection = self.rules if callable(self.rules) else _against(self.rules)
         self._default = None if self.default is None else written_in(self._space, self.default)
-        self._first = [params_of(self._space, written_in(self._space, each)) for each in self.first]
+        first = [params_of(self._space, written_in(self._space, each)) for each in self.first]
+        self._ahead = [*([] if self._default is None else [Params()]), *first]
         self._problem = Problem(
             space=self._space,
             sampler=Sampler(kind=self.sampler, seed=self.seed, startup_trials=self.startup_trials),
-            ahead=(self._default is not None) + len(self._first),
+            ahead=len(self._ahead),
             default=self._default or {},
         )
         self._lock = Lock()
-        self._study = _study(self.storage, self.name, self._goals)
+        self._trials = Trials(_study(self.storage, self.name, self._goals), self._problem, self._objection)
 
     def ask(self) -> Suggestion:
         """The next configuration to try."""
         with self._lock:
-            number = len(self._study.get_trials(deepcopy=False))
-            ahead = number - (self._default is not None)
-            if self._default is not None and number == 0:
-                return Suggestion(self._study.ask().number, self._default)
-            if ahead < len(self._first):
-                self._study.sampler = Repeated(self._first[ahead])
-                trial = self._study.ask()
-                params = suggest(named_in(self._space, self._first[ahead]), trial)
-            else:
-                self._study.sampler = make_sampler(self._problem, number, self._objection)
-                trial = self._study.ask()
-                params = suggest(self._space, trial)
-            return Suggestion(trial.number, {**params.flags, **params.env})
+            given = next(iter(self._ahead[len(self._trials.all()) :]), None)
+            trial = self._trials.begin(given)
+            params = self._trials.parameters(trial, given)
+            return Suggestion(trial.number, self._whole(trial.number, {**params.flags, **params.env}))
 
     def tell(
         self, number: int, result: Mapping[str, float] | Sequence[Measurement] | Cause, *, given_up: bool = False
@@ -133,58 +125,44 @@ class Search:
         """
         with self._lock:
             trial = self._asked(number)
-            if isinstance(result, Cause):
-                self._fail(trial, result)
-                return
-            scored = score(self._goals, _measurements(result, self._wanted()))
-            self._keep(trial, scored.constraints)
-            if given_up:
-                self._give_up(trial, scored.values)
-            else:
-                self._study.tell(trial, list(scored.values))
+            self._trials.tell(trial, self._told(result, given_up=given_up))
 
-    def _give_up(self, trial: Trial, values: Sequence[float]) -> None:
-        for objective, value in zip(self._goals.objectives, values, strict=True):
-            trial.set_user_attr(objective.metric, value)
-        self._study.tell(trial, state=TrialState.PRUNED)
+    def _told(self, result: Mapping[str, float] | Sequence[Measurement] | Cause, *, given_up: bool) -> Told:
+        if isinstance(result, Cause):
+            return _failed(self._goals, result)
+        scored = score(self._goals, _measurements(result, self._wanted()))
+        if not given_up:
+            return Told(state=TrialState.COMPLETE, values=scored.values, constraints=scored.constraints)
+        metrics = [objective.metric for objective in self._goals.objectives]
+        shown = dict(zip(metrics, scored.values, strict=True))
+        return Told(state=TrialState.PRUNED, constraints=scored.constraints, attributes=shown)
 
     def outlook(self, trials: int) -> float | None:
         """The gain over the best so far that so many more trials could bring, as a share; None while it is unknown."""
         with self._lock:
-            return outlook(self._study, self._problem, self._objection, trials)
+            return outlook(self._trials.study, self._problem, self._objection, trials)
 
     def best(self) -> Sequence[Found]:
         """What keeps every constraint and is beaten by nothing: one configuration, a front, or none at all."""
-        trials = self._study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-        feasible = [each for each in trials if all(excess <= 0 for excess in each.constraints.values())]
+        complete = [each for each in self._trials.all() if each.state is TrialState.COMPLETE]
+        feasible = [each for each in complete if all(excess <= 0 for excess in each.constraints.values())]
         signs = [-1.0 if each.direction == "maximize" else 1.0 for each in self._goals.objectives]
         costs = {each.number: tuple(s * v for s, v in zip(signs, each.values, strict=True)) for each in feasible}
         front = [each for each in feasible if not any(_beats(other, costs[each.number]) for other in costs.values())]
         one = front if len(signs) > 1 else front[:1]
-        return [Found(each.number, self._params(each), tuple(each.values)) for each in one]
+        return [Found(each.number, self._whole(each.number, each.params), tuple(each.values)) for each in one]
 
-    def _params(self, trial: FrozenTrial) -> Mapping[str, Scalar]:
-        return self._default if self._default is not None and trial.number == 0 else trial.params
+    def _whole(self, number: int, params: Mapping[str, Scalar]) -> Mapping[str, Scalar]:
+        return self._default if self._default is not None and number == 0 else params
 
     def _asked(self, number: int) -> Trial:
-        trials = self._study.get_trials(deepcopy=False)
+        trials = self._trials.all()
         found = next((each for each in trials if each.number == number), None)
         if found is None:
             raise NotFoundError(f"no configuration with the number {number} was suggested; there are {len(trials)}")
         if found.state.is_finished():
             raise ConflictError(f"what came of number {number} was told before")
-        return Trial(self._study, found._trial_id)  # noqa: SLF001  Optuna has no public way from a number to a live trial
-
-    def _fail(self, trial: Trial, cause: Cause) -> None:
-        if cause.blame is Blame.CONFIGURATION:
-            self._keep(trial, all_violated(self._goals))
-        state = TrialState.PRUNED if cause.blame is Blame.CONFIGURATION else TrialState.FAIL
-        trial.set_user_attr("cause", cause.value)
-        self._study.tell(trial, state=state)
-
-    def _keep(self, trial: Trial, constraints: Mapping[str, float]) -> None:
-        for name, excess in constraints.items():
-            trial.set_constraint(name, excess)
+        return self._trials.live(found)
 
     def _wanted(self) -> Sequence[str]:
         objectives = [objective.metric for objective in self._goals.objectives]
@@ -193,18 +171,18 @@ class Search:
 
 def _study(storage: str | None, name: str, goals: Goals) -> optuna.Study:
     """Optuna formats the URL that it is given, so braces in it are doubled."""
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
     kept = None if storage is None else RDBStorage(storage.replace("{", "{{").replace("}", "}}"))
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        study = optuna.create_study(
-            storage=kept,
-            study_name=name,
-            directions=[objective.direction for objective in goals.objectives],
-            load_if_exists=True,
-        )
-        study.set_metric_names([objective.metric for objective in goals.objectives])
-    return study
+    return made_study(kept, name, goals)
+
+
+def _failed(goals: Goals, cause: Cause) -> Told:
+    """Only what is the configuration's fault teaches the sampler."""
+    blamed = cause.blame is Blame.CONFIGURATION
+    return Told(
+        state=TrialState.PRUNED if blamed else TrialState.FAIL,
+        constraints=all_violated(goals) if blamed else {},
+        attributes={"cause": cause.value},
+    )
 
 
 def _against(rules: Iterable[str]) -> Objection:

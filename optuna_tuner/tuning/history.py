@@ -8,31 +8,27 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 
 import optuna
-from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from optuna_tuner.errors import ConflictError, StoppedError
 from optuna_tuner.search.objection import NOTHING_KNOWN, Objection
 from optuna_tuner.search.outlook import outlook_where_level
-from optuna_tuner.search.redrawing import Redrawing
-from optuna_tuner.search.samplers import Problem, Repeated, make_pruner, make_sampler
-from optuna_tuner.search.serving import Serving
+from optuna_tuner.search.samplers import Problem, make_pruner
+from optuna_tuner.search.trials import Away, Told, Trials, made_study
 from optuna_tuner.search.worth import Worths, worths
-from optuna_tuner.spec.space import named_in, suggest
+from optuna_tuner.spec.space import named_in
 from optuna_tuner.spec.study import StudySpec
 from optuna_tuner.store.codec import decode_choice
-from optuna_tuner.store.records import AttemptRecord, Choice, Outcome, StudyRecord, Verdict
+from optuna_tuner.store.records import AttemptRecord, Outcome, StudyRecord, Verdict
 from optuna_tuner.store.store import Store
 from optuna_tuner.tuning.attributes import attributes_of
 from optuna_tuner.tuning.pruning import give_up_of
 from optuna_tuner.tuning.trial import GiveUp
 from optuna_tuner.values import Params, Scalar
-
-Away = Callable[[int], Params | None]  # by a trial's number; None leaves the choice to the sampler
 
 logger = logging.getLogger(__name__)
 
@@ -50,20 +46,7 @@ def optuna_study_exists(store: Store, name: str) -> bool:
 
 def ensure_optuna_study(store: Store, spec: StudySpec) -> None:
     """Make Optuna's study of the same name; fine where it is there already, or is made by another in this moment."""
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    store.weathered(lambda: _ensure(store, spec))
-
-
-def _ensure(store: Store, spec: StudySpec) -> None:
-    study = optuna.create_study(
-        storage=store.optuna_storage(),
-        study_name=spec.name,
-        directions=[objective.direction for objective in spec.goals.objectives],
-        load_if_exists=True,
-    )
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        study.set_metric_names([objective.metric for objective in spec.goals.objectives])
+    store.weathered(lambda: made_study(store.optuna_storage(), spec.name, spec.goals))
 
 
 class History:
@@ -75,7 +58,7 @@ class History:
         record: StudyRecord,
         spec: StudySpec,
         objection: Objection = NOTHING_KNOWN,
-        away: Away | None = None,
+        away: Away = lambda _: None,
         default: Mapping[str, Scalar] | None = None,
     ) -> None:
         """Read it. Who made our study may have died before it made Optuna's: then it is made now.
@@ -85,10 +68,9 @@ class History:
         parameters that a trial leaves to it, as far as that is known.
         """
         self._store, self._study_id, self._spec = store, record.id, spec
-        self._objection, self._away = objection, away
-        self._problem = Problem.of(spec, default)
+        self._objection, self._problem = objection, Problem.of(spec, default)
         ensure_optuna_study(store, spec)
-        self._study = store.weathered(self._load)
+        self._trials = Trials(store.weathered(self._load), self._problem, objection, away)
 
     def _load(self) -> optuna.Study:
         with warnings.catch_warnings():
@@ -110,8 +92,8 @@ class History:
     def _ask(self, attempt: AttemptRecord) -> tuple[Trial, Params]:
         """First linked, then suggested: whatever is cut off leaves a trial without parameters, for the next to take."""
         trial = self._linked(attempt)
-        params = self._suggested(trial, attempt.params)
-        for name, part in self._choice().parts.items():
+        params = self._trials.parameters(trial, attempt.params)
+        for name, part in self._trials.choice.parts.items():
             trial.set_user_attr(name, part)
         choice = decode_choice(trial.user_attrs)  # an earlier call whose reply was lost may have made it
         if (earlier := self._asked_before(attempt)) is not None:
@@ -123,7 +105,8 @@ class History:
     def _linked(self, attempt: AttemptRecord) -> Trial:
         number = self._store.attempts.get(attempt.id).number
         if number is not None:  # an earlier call came as far as this
-            return self._live(attempt, next(each for each in self._trials() if each.number == number))
+            begun = next(each for each in self._trials.all() if each.number == number)
+            return self._trials.resume(begun, attempt.params)
         while True:
             trial = self._unlinked(attempt)
             try:
@@ -138,45 +121,12 @@ class History:
         """A trial that no attempt has: one whose worker died before it was linked, else a new one."""
         fresh = attempt.params is None
         strays = [stray for stray in self._strays() if fresh or _is_blank(stray)]
-        if strays:
-            return self._live(attempt, strays[0])
-        if fresh:
-            self._study.sampler = self._sampler(attempt, len(self._trials()))
-            return self._study.ask()
-        # Not by `ask`, which would take a configuration that a user has put into Optuna's queue.
-        self._study.add_trial(optuna.trial.create_trial(state=TrialState.RUNNING))
-        return self._live(attempt, self._strays()[-1])
+        return self._trials.resume(strays[0], attempt.params) if strays else self._trials.begin(attempt.params)
 
     def _strays(self) -> Sequence[FrozenTrial]:
-        running = self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+        running = [trial for trial in self._trials.all() if trial.state is TrialState.RUNNING]
         linked = self._store.attempts.numbers(self._study_id)
         return [trial for trial in running if trial.number not in linked]
-
-    def _live(self, attempt: AttemptRecord, trial: FrozenTrial) -> Trial:
-        """Optuna's cache must have seen the trial before: `_trials` sees to that."""
-        self._study.sampler = self._sampler(attempt, trial.number)
-        return Trial(self._study, trial._trial_id)  # noqa: SLF001  Optuna has no public way from a number to a live trial
-
-    def _sampler(self, attempt: AttemptRecord, number: int) -> BaseSampler:
-        params = attempt.params
-        if params is None and self._away is not None:
-            params = self._away(number)
-        return make_sampler(self._problem, number, self._objection) if params is None else Repeated(params)
-
-    def _suggested(self, trial: Trial, given: Params | None) -> Params:
-        """The sampler's choice; where parameters are given, the trial gets those and no others."""
-        if given is not None:
-            suggest(named_in(self._spec.space, given), trial)
-            return given
-        suggest(self._spec.space, trial)
-        # What counts is what the history holds: Optuna keeps the first value silently, where the commit of an earlier
-        # call of ours was on its way when the line was cut.
-        return suggest(self._spec.space, Trial(self._study, trial._trial_id))  # noqa: SLF001  as above
-
-    def _choice(self) -> Choice:
-        """How the sampler came to the parameters that it gave last."""
-        sampler = self._study.sampler
-        return sampler.choice if isinstance(sampler, Redrawing | Serving) else Choice()
 
     def _asked_before(self, attempt: AttemptRecord) -> int | None:
         """The trial that has these parameters; a try that ended before it was asked has none."""
@@ -186,21 +136,18 @@ class History:
                 return attempt.number
         return None
 
-    def _trials(self) -> Sequence[FrozenTrial]:
-        return self._study.get_trials(deepcopy=False)
-
     def give_up(self, trial: Trial) -> GiveUp:
         """What asks the study's pruner after each load level of a trial."""
         return give_up_of(self._store, self._study_id, self._spec, trial)
 
     def outlook_where_level(self, trials: int, share: float) -> float | None:
         """The gain over the best that so many more trials could bring, where that is less than `share`; else None."""
-        known = self._study, self._problem, self._objection
+        known = self._trials.study, self._problem, self._objection
         return self._store.weathered(lambda: outlook_where_level(*known, trials, share))
 
     def worths(self, number: int, objection: Objection, margin: float) -> Worths | None:
         """What the flags of the trial of this number are worth; `objection` is what makes a configuration fail."""
-        return self._store.weathered(lambda: worths(self._study, self._problem, objection, number, margin))
+        return self._store.weathered(lambda: worths(self._trials.study, self._problem, objection, number, margin))
 
     def tell(self) -> None:
         """Tell Optuna every outcome that it does not know yet, whoever measured it."""
@@ -226,12 +173,11 @@ class History:
         """Say in Optuna what was to be tried again, where its worker died before it had said all of it."""
         if attempt.params is None:
             return
-        given = named_in(self._spec.space, attempt.params)
-        if given.keys() - trial.params.keys():
-            suggest(given, self._live(attempt, trial))
+        if named_in(self._spec.space, attempt.params).keys() - trial.params.keys():
+            self._trials.parameters(self._trials.resume(trial, attempt.params), attempt.params)
 
     def _tell(self) -> None:
-        trials = {trial.number: trial for trial in self._trials()}
+        trials = {trial.number: trial for trial in self._trials.all()}
         for attempt in self._store.attempts.untold(self._study_id):
             if attempt.number is not None and attempt.outcome is not None:
                 if attempt.number not in trials:
@@ -246,15 +192,15 @@ class History:
         # Or in this very moment: by a user, or by a teller who lost the study lock when the database was restarted.
         with suppress(optuna.exceptions.UpdateFinishedTrialError):
             self._complete(frozen, attempt)
-            self._write(Trial(self._study, frozen._trial_id), attempt, outcome)  # noqa: SLF001  as above
+            self._trials.tell(self._trials.live(frozen), self._told(attempt, outcome))
 
-    def _write(self, trial: Trial, attempt: AttemptRecord, outcome: Outcome) -> None:
-        for name in outcome.constraints.keys() - trial.constraints.keys():
-            trial.set_constraint(name, outcome.constraints[name])
-        for name, value in (attributes_of(attempt, outcome) | self._scored(outcome)).items():
-            trial.set_user_attr(name, value)
-        values = list(outcome.values) if outcome.verdict is Verdict.COMPLETE else None
-        self._study.tell(trial, values=values, state=STATES[outcome.verdict], skip_if_finished=True)
+    def _told(self, attempt: AttemptRecord, outcome: Outcome) -> Told:
+        return Told(
+            state=STATES[outcome.verdict],
+            values=outcome.values if outcome.verdict is Verdict.COMPLETE else None,
+            constraints=outcome.constraints,
+            attributes=attributes_of(attempt, outcome) | self._scored(outcome),
+        )
 
     def _scored(self, outcome: Outcome) -> dict[str, object]:
         """The goals' metrics as attributes of their own: optuna-dashboard makes sortable axes of numbers only."""

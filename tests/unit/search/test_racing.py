@@ -110,6 +110,6 @@ def test_what_was_given_up_teaches_its_values_and_is_never_the_best() -> None:
     search.tell(first.number, {"output_throughput_tok_s": 10.0, "ttft_ms.p99": 50.0})
     search.tell(second.number, {"output_throughput_tok_s": 99.0, "ttft_ms.p99": 5.0}, given_up=True)
     assert [each.number for each in search.best()] == [first.number]
-    known = evidence_of(search._study, search._space, {})
+    known = evidence_of(search._trials.study, search._space, {})
     assert [(each.ran, each.values) for each in known] == [(True, (10.0, -50.0)), (True, (99.0, -5.0))]
-    assert search._study.trials[second.number].state is optuna.trial.TrialState.PRUNED
+    assert search._trials.study.trials[second.number].state is optuna.trial.TrialState.PRUNED
