@@ -76,7 +76,7 @@ class Cluster:
     def objects(self, name: str = "") -> Sequence[str]:
         """All of ours, or of one server, in words."""
         labels = f"optuna-tuner/name={name}" if name else "optuna-tuner/name"
-        kinds = ["jobs", "pods", "services", "secrets", *(["inferenceservices"] if self.has_ome else [])]
+        kinds = ["jobs", "pods", "services", "secrets", "configmaps", *(["inferenceservices"] if self.has_ome else [])]
         found = {kind: self._api.list(kind, "default", labels=labels) for kind in kinds}
         return [f"{kind} {part(each, 'metadata')['name']}" for kind, listed in found.items() for each in listed]
 

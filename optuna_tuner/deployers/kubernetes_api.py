@@ -31,6 +31,7 @@ _OME = "/apis/ome.io/v1beta1"
 _GROUPS = {
     "jobs": "/apis/batch/v1",
     "inferenceservices": _OME,
+    "benchmarkjobs": _OME,
     "clusterbasemodels": _OME,
     "clusterservingruntimes": _OME,
 }

@@ -29,6 +29,11 @@ OME_RIGHTS: Mapping[str, tuple[Right, ...]] = {
     "service": (("get", "/services/"),),
     **_MORE,
     "load client": (*_OF_JOBS, _FILES),
+    "benchmark job": (
+        *((verb, "ome.io/benchmarkjobs/") for verb in ("create", "get", "list", "delete")),
+        *_OF_JOBS,
+        _FILES,
+    ),
 }
 # Of the whole cluster: only where a study makes what is not there yet, and for `optuna-tuner ome list` and `delete`.
 OME_SHARED: tuple[Right, ...] = tuple(

@@ -24,7 +24,7 @@ _OME = "/apis/ome.io/v1beta1"
 _PATHS = (
     (_CORE, "pods|services|secrets|configmaps|events"),
     (_BATCH, "jobs"),
-    (f"{_OME}/namespaces/{{ns}}", "inferenceservices"),
+    (f"{_OME}/namespaces/{{ns}}", "inferenceservices|benchmarkjobs"),
     (_OME, "clusterbasemodels|clusterservingruntimes"),
 )
 _PROTOCOL = "v4.channel.k8s.io"

@@ -35,6 +35,11 @@ _SMALL: Mapping[str, Object] = {
         **_OPEN,
         "properties": {"engineConfig": {**_OPEN, "properties": {"runner": _NAMED}}},
     },
+    "benchmarkjobs": {
+        **_OPEN,
+        "required": ["endpoint", "task", "maxTimePerIteration", "maxRequestsPerIteration", "outputLocation"],
+        "properties": {},
+    },
     "inferenceservices": {**_OPEN, "properties": {"model": _NAMED, "runtime": _NAMED, "engine": _OPEN}},
 }
 

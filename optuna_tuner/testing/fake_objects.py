@@ -16,7 +16,7 @@ from optuna_tuner.values import Json
 
 Object = dict[str, Json]
 Key = tuple[str, str, str]  # resource, namespace, name
-OME = ("inferenceservices", "clusterbasemodels", "clusterservingruntimes")
+OME = ("inferenceservices", "benchmarkjobs", "clusterbasemodels", "clusterservingruntimes")
 GROUPS = {"jobs": "batch", **dict.fromkeys(OME, "ome.io")}  # all others are of the core
 _NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 

@@ -8,17 +8,22 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import cast
 from uuid import uuid4
 
+from optuna_tuner.testing.fake_benchmark_job import FINALIZER, JOBS, BenchmarkJobs
 from optuna_tuner.testing.fake_kubelet import is_ready, set_condition
 from optuna_tuner.testing.fake_objects import Object, Objects, RefusalError, mark_deleted, now, part, parts
 from optuna_tuner.values import Json
 
 MODELS, RUNTIMES, SERVICES = "clusterbasemodels", "clusterservingruntimes", "inferenceservices"
 LABEL = "ome.io/inferenceservice"
-_FINALIZERS: Mapping[str, str] = {SERVICES: "inferenceservice.finalizers", MODELS: "clusterbasemodels.ome.io/finalizer"}
+_FINALIZERS: Mapping[str, str] = {
+    SERVICES: "inferenceservice.finalizers",
+    MODELS: "clusterbasemodels.ome.io/finalizer",
+    JOBS: FINALIZER,
+}
 _NAME = re.compile(r"[a-z]([-a-z0-9]*[a-z0-9])?")
 _KEYS = {"env": "name", "ports": "containerPort", "volumeMounts": "mountPath", "volumes": "name"}
 _OF_COMPONENT = ("minReplicas", "maxReplicas", "labels", "annotations", "runner", "timeoutSeconds")
@@ -34,6 +39,10 @@ class Ome:
     fetches: bool = True
     is_installed: bool = True
     quota: str = ""
+    benchmarks: BenchmarkJobs = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.benchmarks = BenchmarkJobs(self.objects)
 
     def admit(self, resource: str, thing: Object) -> None:
         """Its admission webhooks. Raises RefusalError."""
@@ -41,6 +50,8 @@ class Ome:
             raise RefusalError(500, "InternalError", 'Internal error occurred: failed calling webhook "ome"')
         if part(part(thing, "spec"), "acceleratorRequirements").get("acceleratorClasses"):
             raise _denied("unknown accelerator classes")  # it knows none
+        if resource == JOBS:
+            self.benchmarks.admit(thing)
         if resource != SERVICES:
             return
         name, spec = str(part(thing, "metadata")["name"]), part(thing, "spec")
@@ -60,6 +71,8 @@ class Ome:
                 self._tend_model(name, thing)
             elif resource == SERVICES:
                 self._tend_service(namespace, name, thing)
+            elif resource == JOBS:
+                self.benchmarks.tend(namespace, name, thing)
 
     def _tend_model(self, name: str, model: Object) -> None:
         if part(model, "metadata").get("deletionTimestamp"):

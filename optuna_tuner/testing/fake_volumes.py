@@ -9,10 +9,11 @@ from optuna_tuner.testing.fake_objects import Object, Objects, part, parts
 
 
 def mounted(objects: Objects, pod: Object, folder: Path) -> tuple[Mapping[str, str], str]:
-    """The host's folder of each mount that is an empty one or a ConfigMap's; and what is missing for one."""
+    """The host's folder of each mount that is an empty one, a ConfigMap's or a claim's; and what is missing for one."""
     spec, namespace = part(pod, "spec"), str(part(pod, "metadata")["namespace"])
     [container] = parts(spec, "containers")
     places = {str(each["name"]): str(each["mountPath"]) for each in parts(container, "volumeMounts")}
+    below = {str(each["name"]): str(each.get("subPath", "")) for each in parts(container, "volumeMounts")}
     found = {}
     for volume in parts(spec, "volumes"):
         name = str(volume["name"])
@@ -25,6 +26,9 @@ def mounted(objects: Objects, pod: Object, folder: Path) -> tuple[Mapping[str, s
             own.mkdir(parents=True, exist_ok=True)
             for file, text in part(known, "data").items():
                 (own / file).write_text(str(text), encoding="utf-8")
+        elif "persistentVolumeClaim" in volume:
+            claim = str(part(volume, "persistentVolumeClaim")["claimName"])
+            own = folder.parent / "claims" / claim / below.get(name, "")
         elif volume.get("emptyDir") != {}:  # of memory, or of another kind
             continue
         own.mkdir(parents=True, exist_ok=True)

@@ -156,6 +156,21 @@ CLIENTS: Mapping[str, tuple[dict[str, JsonValue], dict[str, JsonValue]]] = {
         },
         {"kind": "script", "command": ["measure", "{url}", "{folder}", "{load}"], "metrics": ["own_score"]},
     ),
+    "ome.benchmark-job.genai_bench": (
+        {
+            "kind": "ome",
+            "clusterbasemodel_config": {"name": "llama"},
+            "clusterservingruntime_config": {"name": "theirs"},
+            "gpus": 2,
+            "benchmark_job": {
+                "claim": "results",
+                "reader_image": "python:3.12-slim",
+                "image": "registry:5000/genai-bench:0.0.5",
+                "tolerations": [{"key": "nvidia.com/gpu", "operator": "Exists"}],
+            },
+        },
+        {"kind": "genai_bench", "scenario": ["D(64,32)", "N(480,240)/(300,150)"], "concurrency": [1, 8]},
+    ),
 }
 # Studies of presets: one model and one runtime each, as they are made where they are not there.
 PRESETS: Mapping[str, tuple[str, str, str, int]] = {
@@ -217,14 +232,15 @@ def load_clients() -> Iterator[tuple[str, str]]:
     """As `plan` shows them; the files that they read are only named."""
     for name, (where, program) in CLIENTS.items():
         server, metric = SERVERS["vllm"], "own_score" if program["kind"] == "script" else "output_throughput_tok_s"
-        document = study(server, where, {"name": "llama", "path": MODEL}) | {"benchmark": program}
+        called = "vllm-model" if "benchmark_job" in where else "llama"
+        document = study(server, where, {"name": called, "path": MODEL}) | {"benchmark": program}
         document["goals"] = {"objectives": [{"metric": metric, "direction": "maximize"}]}
         spec = parse_study(json.dumps(document), f"{name}.json", InstalledKinds())
         slot = Slot(name="slot-0", host="here", gpus=("GPU-0", "GPU-1"), elsewhere=True)
         client = plan(spec, assemble(spec, InstalledKinds()), model_paths(spec.model), [slot]).load_client
         assert client is not None
-        [files] = cast("list[dict[str, dict[str, str]]]", client.body["owned"])
-        files["data"] = dict.fromkeys(files["data"], "...")
+        for files in cast("list[dict[str, dict[str, str]]]", client.body.get("owned", [])):
+            files["data"] = dict.fromkeys(files["data"], "...")
         yield f"{name}.json", f"{json.dumps(asdict(client), indent=1, ensure_ascii=False)}\n"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import ClassVar
 
 from optuna_tuner.client_site import ClientSite, Program, Vantage
 from optuna_tuner.deployers.cluster_options import ClusterOptions
@@ -21,10 +22,25 @@ _RUN = "client-1"
 
 
 class Clients:
-    """Nothing, where the study says no `load_client`. Every method may raise DeployerError."""
+    """Nothing, where the study says no `load_client`. Every method may raise DeployerError.
+
+    `resources` are those of which a client is made, beside pods; `right` is what making them needs.
+    """
+
+    resources: ClassVar[tuple[str, ...]] = ("jobs",)
+    right: ClassVar[str] = "load client"
 
     def __init__(self, kind: str, cluster: Cluster, options: ClusterOptions) -> None:
         self._kind, self._cluster, self._options = kind, cluster, options
+
+    @property
+    def there(self) -> bool:
+        """Whether load clients run in the cluster."""
+        return self._options.load_client is not None
+
+    def _pods_of(self, resource: str, name: str) -> str:
+        del resource
+        return f"{NAME_LABEL}={name}"
 
     def site(self, find: Callable[[], Loaded]) -> ClientSite | None:
         """Where clients of a server run; `find` asks the cluster for the server."""
@@ -50,13 +66,17 @@ class Clients:
 
     def end(self, server: Handle, grace_s: float) -> None:
         """Make sure that nobody loads the server any more, whoever began it."""
-        if self._options.load_client is None:
+        if not self.there:
             return
         namespace, label = namespace_of(server), f"{SERVER_LABEL}={server.name}"
-        found = [each for kind in ("jobs", "pods") for each in self._cluster.api.list(kind, namespace, labels=label)]
-        for name in sorted({str(notes_of(each, "labels")[NAME_LABEL]) for each in found}):
+        found = {
+            (kind.replace("pods", "jobs"), str(notes_of(each, "labels")[NAME_LABEL]))
+            for kind in (*self.resources, "pods")
+            for each in self._cluster.api.list(kind, namespace, labels=label)
+        }
+        for resource, name in sorted(found):
             client = Handle(deployer=self._kind, name=name, ref=server.ref)
-            whole = Whole(resource="jobs", name=name, namespace=namespace, pods=f"{NAME_LABEL}={name}")
+            whole = Whole(resource=resource, name=name, namespace=namespace, pods=self._pods_of(resource, name))
             if not self._cluster.end(client, whole, grace_s, _END_S):
                 raise DeployerError(f"the pod of the load client {name} does not end, although it was deleted")
 

@@ -27,7 +27,7 @@ from optuna_tuner.values import Cause, Diagnosis, Handle, Request, State, Status
 REQUEST_FILE = "job.json"
 _GRACE_S = 2.0
 _END_S = 60.0
-_SILENT_S = 300.0  # an API server that is restarted comes back within minutes, and the client runs on meanwhile
+SILENT_S = 300.0  # an API server that is restarted comes back within minutes, and the client runs on meanwhile
 _TAIL = 4000
 
 logger = logging.getLogger(__name__)
@@ -174,21 +174,26 @@ class ClientInPod:
         self._raise_if_silent()
 
     def _raise_if_silent(self) -> None:
-        if self._runs and now() - self._heard_at > _SILENT_S:
-            raise BenchmarkError(f"nothing was heard of the load client for {_SILENT_S:g} s: {self._last}")
+        if self._runs and now() - self._heard_at > SILENT_S:
+            raise BenchmarkError(f"nothing was heard of the load client for {SILENT_S:g} s: {self._last}")
 
     def _ended(self, state: State, seen: Seen) -> BenchmarkError:
         """Whose end it was: never the configuration's."""
-        if state.status is Status.LOST:
-            over = "DeadlineExceeded" in state.detail
-            detail = "its Job's deadline has passed" if over else state.detail
-            lost = Diagnosis(cause=Cause.NODE_LOST, evidence=f"the load client: {detail}")
-            return BenchmarkError(f"the load client is lost: {detail}", diagnosis=None if over else lost)
-        if state.diagnosis is not None:
-            return BenchmarkError("the load client's memory ran out (OOMKilled): raise deployer.load_client.memory")
+        if state.status is Status.LOST or state.diagnosis is not None:
+            return taken(state, "deployer.load_client.memory")
         try:
             log = self._cluster.log(self._handle, seen)[-_TAIL:]
         except DeployerError:
             log = ""
         said = f": {log.strip().splitlines()[-1]}" if log.strip() else ""
         return BenchmarkError(f"the load client's pod ended with code {state.exit_code}{said}", log_tail=log)
+
+
+def taken(state: State, memory: str) -> BenchmarkError:
+    """What it means that a client's pod is lost, or that its memory ran out; `memory` is the option that gives more."""
+    if state.status is not Status.LOST:
+        return BenchmarkError(f"the load client's memory ran out (OOMKilled): raise {memory}")
+    over = "DeadlineExceeded" in state.detail
+    detail = "its Job's deadline has passed" if over else state.detail
+    lost = Diagnosis(cause=Cause.NODE_LOST, evidence=f"the load client: {detail}")
+    return BenchmarkError(f"the load client is lost: {detail}", diagnosis=None if over else lost)

@@ -19,6 +19,7 @@ from optuna_tuner.deployers.kubernetes_request import MODEL_NOTE, NAME_LABEL
 from optuna_tuner.deployers.kubernetes_rights import OME_RIGHTS
 from optuna_tuner.deployers.load_client.clients import Clients, loaded, server_of
 from optuna_tuner.deployers.load_client.request import SERVER_LABEL, Loaded
+from optuna_tuner.deployers.ome.benchmark_jobs import BenchmarkJobs
 from optuna_tuner.deployers.ome.ensure import ensure
 from optuna_tuner.deployers.ome.misfits import misfits
 from optuna_tuner.deployers.ome.options import OmeOptions
@@ -30,6 +31,9 @@ from optuna_tuner.values import Endpoint, Handle, Json, Launch, Request, Slot, S
 
 _SERVICES = "inferenceservices"
 _POD_LABEL = "ome.io/inferenceservice"  # which OME gives to all pods of a service
+AS_OME_DOES = (
+    "measured by OME's BenchmarkJob: durations hold genai-bench's own polling, prompts repeat between levels and trials"
+)
 _END_S = 120.0  # after the grace, for the node and OME to say that nothing is left
 
 
@@ -50,7 +54,9 @@ class Ome(Deployer):
         self._first: dict[str, str] = {}  # by the server's name, the pod that began first
         self._ready: set[str] = set()
         self.cluster = Cluster(self._options)
-        self._clients = Clients(self.kind, self.cluster, self._options)
+        said = self._options.benchmark_job
+        own = Clients(self.kind, self.cluster, self._options)
+        self._clients = own if said is None else BenchmarkJobs(self.cluster, self._options, said)
 
     @property
     def gpus(self) -> int:
@@ -60,7 +66,7 @@ class Ome(Deployer):
     @property
     def remark(self) -> str:
         """That a port-forward lies between load client and server, or nothing does."""
-        return remark_of(self._options)
+        return AS_OME_DOES if self._options.benchmark_job else remark_of(self._options)
 
     @property
     def lag_s(self) -> float:
@@ -69,15 +75,15 @@ class Ome(Deployer):
 
     @property
     def hosts_clients(self) -> bool:
-        """Where the study says `load_client`."""
-        return self._options.load_client is not None
+        """Where the study says `load_client` or `benchmark_job`."""
+        return self._clients.there
 
     def client_site(self, handle: Handle) -> ClientSite | None:
-        """Jobs, which go with the service."""
+        """Jobs or BenchmarkJobs, which go with the service."""
         return self._clients.site(lambda: self._loaded(handle))
 
     def planned_client(self, server: Request, program: Callable[[Vantage], Program], limit_s: float) -> Request | None:
-        """The Job of a load client and what it reads."""
+        """The Job of a load client and what it reads, or the BenchmarkJob."""
         return self._clients.planned(read_body(server).service, program, limit_s)
 
     def misfits(self, study: Mapping[str, Json]) -> Iterator[tuple[tuple[str | int, ...], str]]:
@@ -99,7 +105,7 @@ class Ome(Deployer):
 
     def _demand_rights(self, launch: Launch) -> None:
         needed = OME_RIGHTS[""] + OME_RIGHTS[self._options.reach] + (OME_RIGHTS["secrets"] if launch.secrets else ())
-        needed += OME_RIGHTS["load client"] if self.hosts_clients else ()
+        needed += OME_RIGHTS[self._clients.right] if self.hosts_clients else ()
         missing = tuple(self.cluster.missing(needed))
         if missing:
             words = f"in the namespace {self._options.namespace} of {self.cluster.api.server} we may not"
@@ -170,7 +176,7 @@ class Ome(Deployer):
     def find(self, labels: Mapping[str, str]) -> Sequence[Handle]:
         """Services whatever their state, and pods whose service is gone; a load client's are its server's."""
         selector = ",".join((NAME_LABEL, *(f"{OURS}{name}={value}" for name, value in labels.items())))
-        kinds = ("pods", "jobs") if self.hosts_clients else ("pods",)
+        kinds = ("pods", *self._clients.resources) if self.hosts_clients else ("pods",)
         api, namespace = self.cluster.api, self._options.namespace
         made = [each for kind in kinds for each in api.list(kind, namespace, labels=selector) if _is_of_ome(each)]
         named = {server_of(each): each for each in (*made, *api.list(_SERVICES, namespace, labels=selector))}

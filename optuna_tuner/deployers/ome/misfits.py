@@ -9,10 +9,12 @@ from optuna_tuner.deployers.container_words import image_problem
 from optuna_tuner.deployers.load_client.misfits import Misfit
 from optuna_tuner.deployers.load_client.misfits import misfits as client_misfits
 from optuna_tuner.deployers.ome import presets
+from optuna_tuner.deployers.ome.benchmark_request import OME_S_MODEL
 from optuna_tuner.deployers.ome.options import OmeOptions
 from optuna_tuner.deployers.ome.shapes import TEMPLATE, why_unfit
 from optuna_tuner.values import Json
 
+_HEEDS_NAMES = frozenset({"vllm", "fake"})
 _RUNTIME = ("deployer", "clusterservingruntime_config")
 
 
@@ -24,10 +26,32 @@ def misfits(study: Mapping[str, Json], options: OmeOptions) -> Iterator[Misfit]:
     if options.gpus is None and options.clusterservingruntime_config.whole is None:
         yield ("deployer",), "a runtime that is only named does not tell its GPUs here: say gpus"
     yield from client_misfits(study, options)
+    if options.benchmark_job is not None:
+        yield from _benchmark_job(study)
     model, runtime = options.clusterbasemodel_config.whole, options.clusterservingruntime_config.whole
     why = why_unfit(model, runtime) if model and runtime else None
     if why:
         yield _RUNTIME, f"this runtime does not serve the model {options.clusterbasemodel_config.called}: {why}"
+
+
+def _benchmark_job(study: Mapping[str, Json]) -> Iterator[Misfit]:
+    """What a BenchmarkJob cannot be told, or does otherwise."""
+    benchmark, engine, model = (_mapping(study.get(name)) for name in ("benchmark", "engine", "model"))
+    kind, scenarios = benchmark.get("kind"), benchmark.get("scenario")
+    if kind != "genai_bench":
+        yield ("benchmark", "kind"), "a BenchmarkJob runs genai-bench alone (deployer.benchmark_job): take load_client"
+    if benchmark.get("additional_params"):
+        why = "OME gives the request parameters of a BenchmarkJob to nobody: leave them out, or take load_client"
+        yield ("benchmark", "additional_params"), why
+    if isinstance(scenarios, list) and len(set(map(str, scenarios))) < len(scenarios):
+        yield ("benchmark", "scenario"), "a BenchmarkJob takes each scenario once"
+    if engine.get("kind") in _HEEDS_NAMES and model.get("name") != OME_S_MODEL:
+        why = f'must be "{OME_S_MODEL}": a BenchmarkJob calls every model so, and this engine answers to its name alone'
+        yield ("model", "name"), why
+
+
+def _mapping(value: Json) -> Mapping[str, Json]:
+    return value if isinstance(value, dict) else {}
 
 
 def _engine(engine: Mapping[str, Json], options: OmeOptions) -> Iterator[Misfit]:

@@ -13,6 +13,7 @@ from optuna_tuner.deployers.kubernetes_parts import STRICT
 from optuna_tuner.deployers.kubernetes_patch import LABELLED, OF_ALL, OURS, Guarded, merged, patch_problem
 from optuna_tuner.deployers.kubernetes_words import LabelValue, OwnLabelKey, Subdomain
 from optuna_tuner.deployers.ome import presets
+from optuna_tuner.deployers.ome.benchmark_options import BenchmarkJobOptions
 from optuna_tuner.deployers.ome.shapes import CONTAINER, MODEL, PORT, RUNTIME, at, problems
 from optuna_tuner.spec.misfits import Misfit, refuse
 from optuna_tuner.values import Json
@@ -185,6 +186,11 @@ class OmeOptions(ClusterOptions):
         le=65535,
         description=f"Port on which the runtime's probes ask; default: the first that its spec names, else {PORT}.",
     )
+    benchmark_job: BenchmarkJobOptions | None = Field(
+        default=None,
+        description="genai-bench runs as OME's own BenchmarkJob, with what that can be told; a load_client knows all.",
+        examples=[{"claim": "results", "reader_image": "python:3.12-slim"}],
+    )
     model_ready_s: float = Field(
         default=7200, ge=0, description="So long is waited, before the first trial, for OME to have fetched the model."
     )
@@ -202,6 +208,12 @@ class OmeOptions(ClusterOptions):
         if problem:
             raise ValueError(problem)
         return patch
+
+    @model_validator(mode="after")
+    def _one_way(self) -> Self:
+        if self.load_client is not None and self.benchmark_job is not None:
+            refuse([Misfit(("benchmark_job",), "there is a load_client: keep one of them")])
+        return self
 
     @property
     def runner(self) -> Mapping[str, Json]:
