@@ -4,7 +4,9 @@
     python benchmarks/leaderboard.py --methods serving "TPE, constraints" --landscapes vllm_dense --parallel 4
 
 Prints one table over all landscapes and one for each, and writes every run and a plot of the regrets to `--out`.
-`--tables` is a folder with tabulated landscapes.
+`--tables` is a folder with tabulated landscapes. With `--keep FOLDER` each run is written there when it has ended, and
+what is there is not played again: an interrupted contest goes on where it stopped, and methods whose packages do not go
+together can be played in an environment each, and printed together. A method whose package is missing is left out.
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -22,11 +25,11 @@ from pathlib import Path
 import numpy as np
 import plotly.graph_objects as go
 from scipy.stats import bootstrap
-from search.contest import Run, play, trials_to, within
+from search.contest import Run, kept, play, trials_to, within
 from search.known import known_against
 from search.landscape import Landscape
 from search.landscapes import OWN
-from search.methods import METHODS
+from search.methods import METHODS, missing_for
 from search.tabulated import TABLES, tabulated
 
 HEAD = "| method | landscape | runs | within 5 % | within 2 % | trials to 5 % | failed | regret | CPU s an ask |"
@@ -40,7 +43,8 @@ def main() -> int:
     arguments = parsed()
     landscapes = all_landscapes(arguments.tables)
     names = arguments.landscapes or list(landscapes)
-    cases = [(method, name, seed) for method in arguments.methods for name in names for seed in range(arguments.seeds)]
+    methods = [each for each in arguments.methods if playable(each, names, arguments)]
+    cases = [(method, name, seed) for method in methods for name in names for seed in range(arguments.seeds)]
     found: dict[tuple[str, str], list[Run]] = {}
     for name in names:
         landscapes[name].optimum  # noqa: B018  looked for once, and inherited by all runs
@@ -51,8 +55,8 @@ def main() -> int:
             found.setdefault((method, name), []).append(job.result())
             sys.stderr.write(f"\r{done} of {len(jobs)} runs")
     sys.stderr.write("\n")
-    print(table(found, arguments.methods, names, arguments.trials))
-    print(pairs(found, arguments.methods, names))
+    print(table(found, methods, names, arguments.trials))
+    print(pairs(found, methods, names))
     if arguments.out:
         write(found, arguments.out)
     return 0
@@ -68,6 +72,7 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--trials", type=int, default=30)
     parser.add_argument("--parallel", type=int, default=1, help="trials at any time in one run")
     parser.add_argument("--jobs", type=int, default=1, help="runs at any time")
+    parser.add_argument("--keep", type=Path, help="a folder for the runs; those in it are not played again")
     parser.add_argument("--out", type=Path, help="a folder for runs.json and regrets.html")
     return parser.parse_args()
 
@@ -78,10 +83,31 @@ def all_landscapes(folder: Path) -> Mapping[str, Landscape]:
     return {each.name: each for each in (*OWN, *tabulated(folder))}
 
 
+def playable(method: str, names: Sequence[str], arguments: argparse.Namespace) -> bool:
+    """Whether it can be played here, or was played elsewhere already; says so where it was not."""
+    module = missing_for(method)
+    files = (file_of(method, name, seed, arguments) for name in names for seed in range(arguments.seeds))
+    if module is None or all(file is not None and file.exists() for file in files):
+        return True
+    sys.stderr.write(f"{method}: left out, the module {module} is not installed\n")
+    return False
+
+
+def file_of(method: str, name: str, seed: int, arguments: argparse.Namespace) -> Path | None:
+    """Where a run is kept; None where none is."""
+    folder: Path | None = arguments.keep
+    word = re.sub(r"[^a-z0-9.]+", "-", method.lower())
+    return None if folder is None else folder / f"{word}_{name}_{seed}_{arguments.trials}x{arguments.parallel}.json"
+
+
 def one(method: str, name: str, seed: int, arguments: argparse.Namespace) -> Run:
-    """One run, in a process of its own."""
-    landscape = all_landscapes(arguments.tables)[name]
-    return play(METHODS[method], landscape, known_against(landscape), seed, arguments)
+    """One run, in a process of its own; played only where it is not kept."""
+
+    def played() -> Run:
+        landscape = all_landscapes(arguments.tables)[name]
+        return play(METHODS[method], landscape, known_against(landscape), seed, arguments)
+
+    return kept(file_of(method, name, seed, arguments), played)
 
 
 def table(found: Runs, methods: Sequence[str], names: Sequence[str], trials: int) -> str:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from math import exp
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
@@ -77,6 +79,20 @@ def play(make: MethodMaker, landscape: Landscape, objection: Objection, seed: in
         best = min(best, regret(landscape, truth))
         regrets.append(best)
     return Run(regrets=tuple(regrets), failed=failed / trials, ask_s=cpu_s / trials, trials_s=spent_s)
+
+
+def kept(file: Path | None, played: Callable[[], Run]) -> Run:
+    """The run that is in the file; where there is none it is played, and kept there."""
+    if file is not None and file.exists():
+        raw = json.loads(file.read_text(encoding="utf-8"))
+        return Run(**{**raw, "regrets": tuple(raw["regrets"])})
+    run = played()
+    if file is not None:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        part = file.with_suffix(".part")
+        part.write_text(json.dumps(asdict(run)), encoding="utf-8")
+        part.replace(file)  # half a file would be taken for a run
+    return run
 
 
 def regret(landscape: Landscape, truth: Truth) -> float:

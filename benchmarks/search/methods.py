@@ -1,9 +1,10 @@
-"""The tuners of the contest: ours, Optuna's, and what other tuners of inference servers do with Optuna."""
+"""The tuners of the contest: ours, Optuna's, other libraries', and what tuners of servers do with Optuna."""
 
 from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
+from importlib.util import find_spec
 from typing import Literal
 
 import optuna
@@ -16,6 +17,7 @@ from optuna_tuner.search.search import SamplerKind
 from optuna_tuner.spec.space import suggest
 from search.contest import Method, MethodMaker, excesses, metrics
 from search.landscape import Configuration, Landscape, Truth
+from search.others import OTHERS
 
 
 class Ours:
@@ -66,7 +68,9 @@ class Plain:
         told: Literal["constraints", "fail", "zero", "penalty"],
     ) -> None:
         self._landscape, self._told = landscape, told
-        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        optuna.logging.set_verbosity(
+            optuna.logging.ERROR
+        )  # some draw conditional flags at random, and say so each time
         self._study = optuna.create_study(direction="maximize", sampler=sampler)
         self._asked: dict[int, Trial] = {}
 
@@ -124,11 +128,26 @@ def _plain(sampler: str, told: Literal["constraints", "fail", "zero", "penalty"]
 METHODS: Mapping[str, MethodMaker] = {
     "serving": _ours("serving"),
     "TPE, with rules and first points": _ours("tpe"),
+    "GP, with rules and first points": _ours("gp"),
+    "QMC, with rules and first points": _ours("qmc"),
     "random, with rules and first points": _ours("random"),
     "TPE, constraints": _plain("TPESampler", "constraints"),
     "TPE, FAIL on failure": _plain("TPESampler", "fail"),
     "TPE, 0.0 on failure": _plain("TPESampler", "zero"),
     "TPE, exponential penalty": _plain("TPESampler", "penalty"),
+    "GP, constraints": _plain("GPSampler", "constraints"),
+    "GP, 0.0 on failure": _plain("GPSampler", "zero"),
     "random": _plain("RandomSampler", "constraints"),
     "QMC": _plain("QMCSampler", "constraints"),
+    **{name: make for name, (_, make) in OTHERS.items()},
 }
+NEEDS: Mapping[str, str] = {
+    **{name: "torch" for name in METHODS if name.startswith("GP")},
+    **{name: module for name, (module, _) in OTHERS.items()},
+}
+
+
+def missing_for(method: str) -> str | None:
+    """The module that a method needs and that is not installed."""
+    module = NEEDS.get(method)
+    return module if module is not None and find_spec(module) is None else None
