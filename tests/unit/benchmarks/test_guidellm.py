@@ -48,10 +48,10 @@ def _report(case: str) -> dict[str, Json]:
 
 
 def test_its_command_line_names_a_file_and_its_prompts_are_of_the_scenario(tmp_path: Path) -> None:
-    level = _level(tmp_path, TWO, extra_args=["--backend", "http2=false"])
+    level = _level(tmp_path, TWO, extra_args=["--backend", "kind=openai_http,verify=false"])
     run = tmp_path / "benchmark" / "guidellm-1"
     settings = ("--config", str(run / "run.json"), "--disable-console-interactive")
-    assert level.program.argv == ("/venv/guidellm", "run", *settings, "--backend", "http2=false")
+    assert level.program.argv == ("/venv/guidellm", "run", *settings, "--backend", "kind=openai_http,verify=false")
     rows = [json.loads(line) for line in level.program.files["prompts.jsonl"].splitlines()]
     assert [(len(row["prompt"].split()), row["output_tokens_count"]) for row in rows] == [(16, 8)] * 12
 
