@@ -31,6 +31,7 @@ DECLARED = statistics.DELIVERED - statistics.ITL
 PROGRESS = re.compile(r"successful=(\d+)")
 PROMPTS, SETTINGS, CACHE = "prompts.jsonl", "run.json", "cache"
 KEY = "GUIDELLM__SPEC__BACKEND__API_KEY"
+SPARE = 2  # times as many prompts as requests: it must not come to the end of them
 
 
 class GuidellmOptions(ClientOptions):
@@ -92,7 +93,7 @@ class Guidellm(Benchmark):
         options = self._options
         texts = prompts.prompts(scenarios.parse(load.scenario), scale, f"{target.seed} {folder.name}")
         rows = ({"prompt": each.text, "output_tokens_count": each.output_tokens} for each in texts)
-        lines = (json.dumps(row) + "\n" for row in islice(rows, options.requests))
+        lines = (json.dumps(row) + "\n" for row in islice(rows, SPARE * options.requests))
         settings = json.dumps({"spec": self.settings(target, load, folder)})
         argv = (str(program), "run", "--config", str(folder / SETTINGS), "--disable-console-interactive")
         return Level(

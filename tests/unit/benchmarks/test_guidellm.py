@@ -53,7 +53,7 @@ def test_its_command_line_names_a_file_and_its_prompts_are_of_the_scenario(tmp_p
     settings = ("--config", str(run / "run.json"), "--disable-console-interactive")
     assert level.program.argv == ("/venv/guidellm", "run", *settings, "--backend", "kind=openai_http,verify=false")
     rows = [json.loads(line) for line in level.program.files["prompts.jsonl"].splitlines()]
-    assert [(len(row["prompt"].split()), row["output_tokens_count"]) for row in rows] == [(16, 8)] * 12
+    assert [(len(row["prompt"].split()), row["output_tokens_count"]) for row in rows] == [(16, 8)] * 24
 
 
 @pytest.mark.parametrize(
