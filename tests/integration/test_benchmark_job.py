@@ -119,6 +119,7 @@ def test_a_report_comes_back_off_the_claim_where_it_stays_and_nothing_else_does(
         assert names == ["case-1-genai-bench-1", "case-1-genai-bench-2"], "OME never changes one that is there"
         kept = sorted(each.name for each in (cluster.folder / "claims" / "results" / "of" / "tuner").iterdir())
         assert kept == names
+        assert list(tmp_path.rglob("prompts.json")) == [], "OME's genai-bench has prompts of its own"
         assert cluster.names("benchmarkjobs", "jobs", "configmaps") == [], "its finalizer is waited for"
 
 

@@ -54,6 +54,8 @@ class BenchmarkJobSite(ClientSite):
             job = job_of(program, folder.name, self._server, self._options)
         except DeployerError as error:
             raise BenchmarkError(f"the load client cannot be started: {error}") from error
+        for name in program.files:
+            (folder / name).unlink(missing_ok=True)  # prompts that nobody is given are no evidence
         (folder / REQUEST_FILE).write_text(f"{json.dumps(job, indent=1)}\n", encoding="utf-8")
         name = f"{self._server.name}-{folder.name}"
         run = _Benchmarked(self._cluster, self._options, name, folder, lambda: self._read(folder, deadline))
