@@ -46,7 +46,7 @@ def main() -> int:
     methods = [each for each in arguments.methods if playable(each, names, arguments)]
     cases = [(method, name, seed) for method in methods for name in names for seed in range(arguments.seeds)]
     found: dict[tuple[str, str], list[Run]] = {}
-    for name in names:
+    for name in dict.fromkeys(name for method, name, seed in cases if not is_kept(method, name, seed, arguments)):
         landscapes[name].optimum  # noqa: B018  looked for once, and inherited by all runs
     os.environ |= {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}  # a run has one core
     with ProcessPoolExecutor(arguments.jobs, initializer=os.nice, initargs=(5,)) as pool:
@@ -86,11 +86,17 @@ def all_landscapes(folder: Path) -> Mapping[str, Landscape]:
 def playable(method: str, names: Sequence[str], arguments: argparse.Namespace) -> bool:
     """Whether it can be played here, or was played elsewhere already; says so where it was not."""
     module = missing_for(method)
-    files = (file_of(method, name, seed, arguments) for name in names for seed in range(arguments.seeds))
-    if module is None or all(file is not None and file.exists() for file in files):
+    cases = ((name, seed) for name in names for seed in range(arguments.seeds))
+    if module is None or all(is_kept(method, *case, arguments) for case in cases):
         return True
     sys.stderr.write(f"{method}: left out, the module {module} is not installed\n")
     return False
+
+
+def is_kept(method: str, name: str, seed: int, arguments: argparse.Namespace) -> bool:
+    """Whether it was played before."""
+    file = file_of(method, name, seed, arguments)
+    return file is not None and file.exists()
 
 
 def file_of(method: str, name: str, seed: int, arguments: argparse.Namespace) -> Path | None:
