@@ -13,7 +13,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
@@ -66,8 +66,7 @@ class Cluster:
     @property
     def own_options(self) -> Mapping[str, JsonValue]:
         """With the programs of this machine: for those who run whole studies."""
-        mounts: list[JsonValue] = [{"host_path": each, "target": each} for each in MOUNTS]
-        return {**self.options, "max_life_s": 90_000, "volumes": mounts}
+        return {**self.options, "max_life_s": 90_000, "volumes": mounted(MOUNTS)}
 
     @property
     def ome_options(self) -> Mapping[str, JsonValue]:
@@ -87,6 +86,11 @@ class Cluster:
             return objects
         poll(lambda: None if self.objects(name) else True, Deadline.after(COLLECTED_S))
         return self.objects(name)
+
+
+def mounted(folders: Iterable[str]) -> list[JsonValue]:
+    """As volumes, of a node that is this machine: each at its own path."""
+    return [{"host_path": each, "target": each} for each in folders]
 
 
 def ome_options(kubeconfig: Path, **more: JsonValue) -> dict[str, JsonValue]:

@@ -35,6 +35,7 @@ from optuna_tuner.clock import Deadline, poll
 START_S, END_S = 300.0, 60.0
 IMAGE, PAUSE = "tuner-test/debian:1.2.3", "tuner-test/pause:1.2.3"
 TOKEN, NODE = "tuner-tests", "127.0.0.1"
+PAUSE_COMMAND = "from signal import *; END = {SIGINT, SIGTERM}; pthread_sigmask(SIG_BLOCK, END); sigwait(END)"
 SERVICES = "10.222.0.0/24"
 RUNC = """\
 #!{python}
@@ -66,7 +67,11 @@ class KubernetesCluster:
         with self._docker.client() as client:
             for image, content in ((IMAGE, system_image()), (PAUSE, system_image())):
                 repository, tag = image.split(":")
-                starts = 'ENTRYPOINT ["/bin/sleep", "infinity"]' if image == PAUSE else "ENV PATH=/usr/bin:/bin"
+                starts = (
+                    f'ENTRYPOINT ["/usr/bin/python3", "-c", "{PAUSE_COMMAND}"]'
+                    if image == PAUSE
+                    else "ENV PATH=/usr/bin:/bin"
+                )
                 client.import_image_from_data(content, repository=repository, tag=tag, changes=[starts])
         try:
             self._start()
@@ -122,6 +127,7 @@ class KubernetesCluster:
             f"--port={kubelet} --address=127.0.0.1 --hostname-override={NODE} --healthz-port=0 --read-only-port=0",
             "--anonymous-auth=true --authorization-mode=AlwaysAllow --fail-swap-on=false --cgroup-driver=cgroupfs",
             "--cgroups-per-qos=false --enforce-node-allocatable= --make-iptables-util-chains=false --eviction-hard=",
+            "--sync-frequency=2s",  # by default what it overlooked is seen after a minute
             f"--container-runtime=docker --docker-endpoint={self._docker.address} --pod-infra-container-image={PAUSE}",
             f"--volume-plugin-dir={folder}/volumes --cni-bin-dir={folder}/none --resolv-conf=",
         )

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import psutil
 import pytest
-from clusters import IMAGE, MOUNTS, Cluster
+from clusters import IMAGE, MOUNTS, Cluster, mounted
 from runs import measuring, process, say, wait_for, workers
 
 from optuna_tuner import Tuner
+from optuna_tuner.benchmarks import prompts
+from optuna_tuner.benchmarks.client_env import GENAI_BENCH
 from optuna_tuner.results.trials import TrialState
+from optuna_tuner.testing import word_tokenizer
 from optuna_tuner.values import Cause
 
 QUICK, SLOW = 2, 400
@@ -29,9 +32,8 @@ def tuner(cluster: Cluster, home: Path) -> Iterator[Tuner]:  # noqa: ARG001  eve
     wait_for(lambda: not cluster.objects())
 
 
-def file(cluster: Cluster, folder: Path, requests: int) -> Path:
-    document = {
-        "name": "pods",
+def file(cluster: Cluster, folder: Path, requests: int, **changes: Mapping[str, object]) -> Path:
+    document: dict[str, dict[str, object]] = {
         "model": {"name": "tiny"},
         "engine": {"kind": "fake", "image": IMAGE, "flags": {"ttft_ms": 5}},
         "deployer": {"kind": "kubernetes", **cluster.own_options},
@@ -42,7 +44,9 @@ def file(cluster: Cluster, folder: Path, requests: int) -> Path:
         "limits": {"teardown_s": 5, "startup_s": 300, "warm_up_s": 300, "benchmark_s": 300},
     }
     path = folder / "pods.json"
-    path.write_text(json.dumps(document))
+    path.write_text(
+        json.dumps({"name": "pods"} | document | {key: {**document[key], **value} for key, value in changes.items()})
+    )
     return path
 
 
@@ -65,3 +69,29 @@ def test_the_pod_of_a_killed_worker_is_found_and_ended(cluster: Cluster, tuner: 
     assert reaped.returncode == 0, reaped.stderr
     [trial] = [each for each in tuner.trials("pods") if each.state is TrialState.FAILED]
     assert trial.cause is Cause.WORKER_LOST
+
+
+@pytest.mark.genai_bench
+@pytest.mark.skipif(GENAI_BENCH.executable().find(None) is None, reason=str(GENAI_BENCH.executable().missing(None)))
+def test_genai_bench_runs_in_a_pod_next_to_the_server(cluster: Cluster, tuner: Tuner, tmp_path: Path) -> None:
+    program, tokenizer = (
+        str(GENAI_BENCH.executable().demanded(None)),
+        word_tokenizer.write(tmp_path / "tokenizer", prompts.WORDS),
+    )
+    room = str(Path(program).parents[1])  # its environment, whose Python is this machine's
+    client = {"image": IMAGE, "volumes": mounted([*MOUNTS, room, str(tokenizer)])}
+    study = file(
+        cluster,
+        tmp_path,
+        8,
+        model={"tokenizer": str(tokenizer)},
+        deployer={"load_client": client},
+        benchmark={"kind": "genai_bench", "executable": program},
+        budget={"trials": 1},
+    )
+    ran = say("run", str(study))
+    assert ran.returncode == 0, ran.stderr
+    [trial] = tuner.trials("pods")
+    assert trial.state is TrialState.FEASIBLE
+    assert any("measured by a Job in the cluster" in remark for remark in trial.remarks)
+    assert cluster.objects() == []
