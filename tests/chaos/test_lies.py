@@ -65,7 +65,7 @@ def test_the_honest_report_is_believed(rigs: Sequence[lies.Rig], place: int, see
     assert lies.verdict(rigs[place], lies.HONEST, seed).startswith("accepted")
 
 
-@settings(derandomize=True, database=None, max_examples=150, deadline=None)
+@settings(derandomize=True, database=None, max_examples=150)
 @given(
     name=some.sampled_from(sorted(json.loads((lies.MATERIAL / "script/ok/metrics.json").read_text()))), value=NO_NUMBER
 )
@@ -73,7 +73,7 @@ def test_no_metric_of_a_script_can_be_what_no_metric_is(name: str, value: object
     assert lies.verdict(lies.ScriptRig(), lies.HONEST, 1, lambda report: {**report, name: value}) == "refused"
 
 
-@settings(derandomize=True, database=None, max_examples=150, deadline=None)
+@settings(derandomize=True, database=None, max_examples=150)
 @given(
     where=some.integers(min_value=0),
     which=some.integers(min_value=0),
@@ -91,7 +91,7 @@ def test_no_figure_of_genai_bench_can_be_another_than_was_measured(where: int, w
     assert lies.verdict(lies.GenaiRig(), lies.HONEST, 1, change) == "refused"
 
 
-@settings(derandomize=True, database=None, max_examples=100, deadline=None)
+@settings(derandomize=True, database=None, max_examples=100)
 @given(
     rig=some.sampled_from([lies.GuidellmRig(), lies.VllmRig()]),
     where=some.integers(min_value=0),

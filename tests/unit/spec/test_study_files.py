@@ -93,13 +93,13 @@ def only_a_study_or_a_spec_error(text: str) -> None:
     assert str(outcome)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.text(max_size=300))
 def test_any_text_gives_a_study_or_its_faults(text: str) -> None:
     only_a_study_or_a_spec_error(text)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(
     st.lists(st.sampled_from([*" \n:-,[]{}&*!|>'\"%@?#0x9.eE\\U~<=", "\t", "a", "name", "true", ".nan"]), max_size=60)
 )
@@ -107,7 +107,7 @@ def test_any_punctuation_gives_a_study_or_its_faults(pieces: list[str]) -> None:
     only_a_study_or_a_spec_error("".join(pieces))
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(content=st.binary(max_size=300))
 def test_any_bytes_give_a_study_or_its_faults(content: bytes, tmp_path: Path) -> None:
     file = tmp_path / "study.yaml"
@@ -121,7 +121,7 @@ SCALARS = st.none() | st.booleans() | st.integers() | st.text(max_size=5) | st.s
 PATHS = ["name", "model", "engine", "kind", "flags", "benchmark", "space", "goals", "type", "low", "when", "choices"]
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.integers(0, len(GOOD)), st.integers(0, 30), st.sampled_from(PATHS) | SCALARS.map(str))
 def test_a_damaged_study_gives_a_study_or_its_faults(start: int, length: int, patch: str) -> None:
     only_a_study_or_a_spec_error(GOOD[:start] + patch + GOOD[start + length :])

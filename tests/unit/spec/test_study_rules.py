@@ -106,7 +106,7 @@ def test_text_is_never_multiplied() -> None:
         evaluate("kind * 1000000000 == kind", VALUES)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(
     st.lists(st.sampled_from([*VALUES, *"()[]<>=!+-*/%,.'\"", " and ", " or ", "not ", " in ", "3", "0"]), max_size=12)
 )

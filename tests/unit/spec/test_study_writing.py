@@ -54,7 +54,7 @@ WORDS = st.sampled_from(
 VALUES = st.booleans() | st.integers(-(2**63) + 1, 2**63 - 1) | st.floats(allow_nan=False, allow_infinity=False)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     description=st.text(st.characters(blacklist_categories=["Cs"], blacklist_characters="\0")),
     flag=VALUES | TEXT | WORDS,

@@ -11,7 +11,8 @@ import pytest
 from pydantic import BaseModel
 
 from optuna_tuner.clock import Deadline
-from optuna_tuner.contracts import Benchmark, Deployer, Engine, Target
+from optuna_tuner.contracts import Benchmark, Engine, Target
+from optuna_tuner.deployers.local import Local
 from optuna_tuner.errors import DegradedError
 from optuna_tuner.load_range import LoadRange
 from optuna_tuner.search.verdict import SERVER_RUNS, scored
@@ -102,7 +103,7 @@ class Scene:
             spec=SPEC,
             parts=Parts(
                 engine=cast("Engine", SimpleNamespace()),
-                deployer=cast("Deployer", SimpleNamespace()),
+                deployer=Local(Local.Options()),
                 benchmark=benchmark,
             ),
             model=Model(name="tiny", path="m", tokenizer="m"),
