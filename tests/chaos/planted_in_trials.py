@@ -188,7 +188,7 @@ OPTUNA = (
     bug(
         "a stray that nobody takes",
         "no trial of Optuna's runs for ever",
-        ("tuning/history.py", "        if strays:\n", "        if False:\n"),
+        ("tuning/history.py", "attempt.params) if strays else", "attempt.params) if False else"),
         f"{HISTORY}test_a_trial_that_optuna_made_and_nobody_noted_is_taken_by_the_next_one",
     ),
     bug(

@@ -107,6 +107,8 @@ def test_doctor_names_each_verb_that_is_missing(fake_cluster: FakeCluster) -> No
         "rights: reach service": True,
         "rights: secrets": True,
         "rights: models and runtimes": True,
+        "rights: load client": True,
+        "rights: benchmark job": True,
     }
     fake_cluster.api.forbidden = {"delete ome.io/inferenceservices/", "create ome.io/clusterservingruntimes/"}
     said = say(*words)

@@ -20,7 +20,7 @@ from fake_gpus import host
 from runs import study
 
 from optuna_tuner import Tuner
-from optuna_tuner.contracts import Deployer
+from optuna_tuner.deployers.local import Local
 from optuna_tuner.engines.llama_cpp import LlamaCpp, LlamaCppOptions
 from optuna_tuner.home import artifacts_folder
 from optuna_tuner.http import LARGEST_ANSWER, get
@@ -40,13 +40,13 @@ MEASURED = Measurement(load=Load(value=1), metrics={})
 
 def server_at(url: str, every_s: float = 0.02) -> Server:
     limits = SimpleNamespace(limits=SimpleNamespace(watch_every_s=every_s))
-    parts = SimpleNamespace(engine=LlamaCpp(LlamaCppOptions()), deployer=cast("Deployer", _Seen()))
+    parts = SimpleNamespace(engine=LlamaCpp(LlamaCppOptions()), deployer=_Seen(Local.Options()))
     setting = SimpleNamespace(spec=limits, parts=parts, slot=SimpleNamespace(gpus=()))
     handle = Handle(deployer="seen", name="one", ref={})
     return Server(endpoint=Endpoint(url=url, model="tiny"), handle=handle, setting=setting)  # type: ignore[arg-type]
 
 
-class _Seen:
+class _Seen(Local):
     """A deployer whose server is this process."""
 
     host_bound = False
