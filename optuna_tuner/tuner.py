@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -190,6 +191,7 @@ class Tuner(Archive):
         if worker.heart.orders.fenced:
             raise DeclaredDeadError("this worker was not heard of for too long, and taken for dead; start it again")
         self._stop_if_passed(record, deadline)
+        gc.collect()  # closed stores are cycles of SQLAlchemy's, some megabytes each, and Python is in no hurry with them
         self._publish(record.name)
         return count
 
