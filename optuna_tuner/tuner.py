@@ -191,7 +191,7 @@ class Tuner(Archive):
         if worker.heart.orders.fenced:
             raise DeclaredDeadError("this worker was not heard of for too long, and taken for dead; start it again")
         self._stop_if_passed(record, deadline)
-        gc.collect()  # closed stores are cycles of SQLAlchemy's, some megabytes each, and Python is in no hurry with them
+        gc.collect()  # a closed store is a cycle of SQLAlchemy of some megabytes, and Python is in no hurry with those
         self._publish(record.name)
         return count
 

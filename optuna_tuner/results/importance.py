@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
+from types import MappingProxyType
+from typing import NamedTuple
 
 import optuna
+from optuna.distributions import BaseDistribution
 from optuna.importance import FanovaImportanceEvaluator, get_param_importances
-from optuna.study import StudyDirection
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from optuna_tuner.search.evidence import KIND
 from optuna_tuner.store.records import AttemptKind
+from optuna_tuner.values import Scalar
 
 FEWEST_TRIALS = 4  # fewer say nothing about more than one flag
 FANOVA = "fANOVA: share of the variance that each flag explains"
@@ -28,9 +32,15 @@ class Importance:
     shares: Mapping[str, float]
 
 
-def importance_of(
-    trials: Sequence[FrozenTrial], directions: Sequence[StudyDirection], objective: int = 0
-) -> Importance:
+class _Point(NamedTuple):
+    """What fANOVA looks at of one trial."""
+
+    params: tuple[tuple[str, Scalar], ...]
+    distributions: tuple[tuple[str, BaseDistribution], ...]
+    value: float
+
+
+def importance_of(trials: Sequence[FrozenTrial], objective: int = 0) -> Importance:
     """Importance of the flags for one objective, from the trials that ran to their end.
 
     Trials without parameters, such as the baseline, are left out: they would empty the space that all trials share. So
@@ -40,25 +50,37 @@ def importance_of(
     ran = [trial for trial in trials if trial.state is TrialState.COMPLETE and trial.params and not _is_again(trial)]
     if len(ran) < FEWEST_TRIALS or len({trial.values[objective] for trial in ran}) == 1:
         return Importance(method=FANOVA, shares={})
-    evaluator = FanovaImportanceEvaluator(seed=0)
-    study = _study(ran, directions)
-    shares = get_param_importances(study, evaluator=evaluator, target=lambda trial: trial.values[objective])
-    _forget_trees()
-    return Importance(method=FANOVA, shares=dict(sorted(shares.items(), key=lambda share: -share[1])))
+    points = (
+        _Point(tuple(trial.params.items()), tuple(trial.distributions.items()), trial.values[objective])
+        for trial in ran
+    )
+    return Importance(method=FANOVA, shares=_shares(tuple(points)))
 
 
 def _is_again(trial: FrozenTrial) -> bool:
     return AttemptKind(trial.user_attrs.get(KIND, AttemptKind.SEARCH)).again
 
 
-def _study(trials: Sequence[FrozenTrial], directions: Sequence[StudyDirection]) -> optuna.Study:
+@lru_cache(maxsize=16)
+def _shares(points: tuple[_Point, ...]) -> Mapping[str, float]:
+    """Kept: 200 trials take five seconds, and a dashboard asks for the same again every few seconds."""
+    study = _study(points)
+    shares = get_param_importances(study, evaluator=FanovaImportanceEvaluator(seed=0))
+    _forget_trees()
+    return MappingProxyType(dict(sorted(shares.items(), key=lambda share: -share[1])))
+
+
+def _study(points: Sequence[_Point]) -> optuna.Study:
     told = optuna.logging.get_verbosity()
     optuna.logging.set_verbosity(optuna.logging.WARNING)  # nobody needs to hear of a study that lives for a moment
     try:
-        study = optuna.create_study(storage=optuna.storages.InMemoryStorage(), directions=list(directions))
+        study = optuna.create_study(storage=optuna.storages.InMemoryStorage())
     finally:
         optuna.logging.set_verbosity(told)
-    study.add_trials(trials)
+    for point in points:
+        study.add_trial(
+            create_trial(params=dict(point.params), distributions=dict(point.distributions), value=point.value)
+        )
     return study
 
 

@@ -158,7 +158,7 @@ def test_the_baseline_does_not_empty_the_space_that_is_plotted(show: Show) -> No
 
 def test_importances_in_the_browser_are_those_of_the_report(show: Show, storage: RDBStorage) -> None:
     answer = show(sample_study()).get("/api/studies/1/param_importances").json()["param_importances"]
-    found = importance_of(storage.get_all_trials(1), storage.get_study_directions(1))
+    found = importance_of(storage.get_all_trials(1))
     assert {each["name"]: each["importance"] for each in answer[0]} == pytest.approx(dict(found.shares))
     assert len(found.shares) == 3
 

@@ -104,9 +104,9 @@ def teach_dashboard() -> None:
 
 
 def _importances(
-    _cached: InMemoryCache, storage: BaseStorage, study_id: int, objective: int, trials: list[FrozenTrial]
+    _cached: InMemoryCache, _storage: BaseStorage, _study_id: int, objective: int, trials: list[FrozenTrial]
 ) -> list[dict[str, object]]:
     """Importances by fANOVA where it can run, in the dashboard's own form."""
-    found = importance_of(trials, storage.get_study_directions(study_id), objective)
+    found = importance_of(trials, objective)
     sampled = [trial for trial in trials if trial.distributions]
     return list(convert_to_importance_type(dict(found.shares), sampled))

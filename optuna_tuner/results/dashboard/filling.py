@@ -11,7 +11,6 @@ from itertools import count, takewhile
 from typing import TYPE_CHECKING
 
 from optuna.storages import BaseStorage
-from optuna.study import StudyDirection
 from optuna.study.study import _SYSTEM_ATTR_METRIC_NAMES
 from optuna.trial import FrozenTrial
 from optuna_dashboard._custom_plot_data import SYSTEM_ATTR_PLOT_DATA, get_plotly_graph_objects, save_graph_object_json
@@ -132,7 +131,7 @@ def _figures(study: StudyView, told: list[FrozenTrial]) -> dict[str, Figure]:
     drawn: dict[str, Figure] = {}
     for place, objective in enumerate(study.spec.goals.objectives):
         drawn[f"history-{place}"] = figures.history(study, place)
-        found = importance_of(told, _directions(study), place)
+        found = importance_of(told, place)
         if found.shares:
             drawn[f"importance-{place}"] = figures.importance(found, objective.metric)
     for metric in figures.LOAD_METRICS:
@@ -143,7 +142,3 @@ def _figures(study: StudyView, told: list[FrozenTrial]) -> dict[str, Figure]:
     if any(trial.phases_s for trial in study.trials):
         drawn["phases"] = figures.phase_times(study)
     return drawn
-
-
-def _directions(study: StudyView) -> list[StudyDirection]:
-    return [StudyDirection[objective.direction.upper()] for objective in study.spec.goals.objectives]

@@ -8,7 +8,6 @@ from datetime import datetime
 from shlex import quote
 from typing import cast
 
-from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial
 
 from optuna_tuner import __version__
@@ -114,11 +113,10 @@ def _curves(study: StudyView) -> tuple[Curve, ...]:
 
 def _importance(material: Material) -> tuple[ImportanceRow, ...]:
     objectives = material.study.spec.goals.objectives
-    directions = [StudyDirection[each.direction.upper()] for each in objectives]
     return tuple(
         ImportanceRow(metric=objective.metric, flag=flag, share=share)
         for place, objective in enumerate(objectives)
-        for flag, share in importance_of(material.told, directions, place).shares.items()
+        for flag, share in importance_of(material.told, place).shares.items()
     )
 
 

@@ -6,7 +6,6 @@ from typing import Any
 
 import optuna
 import pytest
-from optuna.study import StudyDirection
 
 from optuna_tuner.results import figures
 from optuna_tuner.results.importance import FANOVA, importance_of
@@ -76,16 +75,16 @@ def skewed() -> optuna.Study:
 
 
 def test_fanova_gives_a_flag_without_effect_almost_nothing(skewed: optuna.Study) -> None:
-    found = importance_of(skewed.trials, [StudyDirection.MAXIMIZE])
+    found = importance_of(skewed.trials)
     assert found.method == FANOVA
     assert next(iter(found.shares)) == "x"
     assert found.shares["idle"] < 0.1
 
 
 def test_too_few_or_equal_trials_say_nothing_about_importance(skewed: optuna.Study) -> None:
-    assert importance_of(skewed.trials[:4], [StudyDirection.MAXIMIZE]).shares == {}
+    assert importance_of(skewed.trials[:4]).shares == {}
     same = [trial for trial in skewed.trials if trial.values == [0.25]]
-    assert importance_of(same, [StudyDirection.MAXIMIZE]).shares == {}
+    assert importance_of(same).shares == {}
 
 
 def test_figures_are_small_enough_for_a_database(study: StudyView, sample: SampleStudy) -> None:

@@ -7,7 +7,7 @@ import gc
 import optuna
 import pytest
 from optuna.distributions import FloatDistribution
-from optuna.study import StudyDirection
+from optuna.importance import FanovaImportanceEvaluator
 
 from optuna_tuner.results.importance import importance_of
 
@@ -29,12 +29,20 @@ def trees() -> int:
 
 
 def test_the_flag_that_explains_the_value_comes_first() -> None:
-    shares = importance_of(TRIALS, [StudyDirection.MAXIMIZE]).shares
+    shares = importance_of(TRIALS).shares
     assert next(iter(shares)) == "strong"
     assert sum(shares.values()) == pytest.approx(1.0)
 
 
 def test_nothing_of_the_forest_stays_in_memory() -> None:
     before = trees()
-    importance_of(TRIALS, [StudyDirection.MAXIMIZE])
+    importance_of(TRIALS)
     assert trees() <= before
+
+
+def test_what_was_asked_before_is_not_computed_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = importance_of(TRIALS)
+    monkeypatch.delattr(FanovaImportanceEvaluator, "evaluate")
+    assert importance_of(list(TRIALS)) == found
+    with pytest.raises(NotImplementedError):
+        importance_of(TRIALS[1:])
