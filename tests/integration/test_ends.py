@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sqlite3
 import subprocess
+import weakref
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -166,3 +168,18 @@ def test_a_worker_whose_process_was_killed_hard_is_said_by_nobody_to_run(tuner: 
     assert (view.counts.running, view.counts.queued, view.workers) == (0, 1, 0)
     assert servers(home) == []
     assert os.listdir(home / "servers") == []  # noqa: PTH208  names are enough
+
+
+def test_a_worker_lets_go_of_the_stores_that_were_closed(home: Path) -> None:  # noqa: ARG001  everything lies there
+    """In one process for long, as in a notebook: Python's own collector comes once in several stores."""
+    closed = []
+    gc.disable()
+    try:
+        for name in ("first", "second", "third"):  # what the first one imports keeps its frames
+            with closing(Tuner()) as tuner:
+                tuner.create(study(name))
+                assert tuner.work(name, max_trials=1) == 1
+                closed.append(weakref.ref(tuner._store))
+    finally:
+        gc.enable()
+    assert closed[1]() is None
