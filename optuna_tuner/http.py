@@ -32,7 +32,7 @@ def get(url: str, timeout_s: float, headers: Mapping[str, str] | None = None) ->
     import httpx  # noqa: PLC0415  a third of what checking a study file would import, and it asks nobody
 
     with httpx.stream(
-        "GET", url, headers=headers, timeout=timeout_s, trust_env=False, verify=_certificates()
+        "GET", url, headers=headers, timeout=timeout_s, trust_env=False, verify=certificates()
     ) as answer:
         return whole(answer)
 
@@ -41,7 +41,7 @@ def post(url: str, document: Mapping[str, Json], timeout_s: float) -> httpx.Resp
     """The answer to a JSON document, whatever its status. Otherwise as `get`."""
     import httpx  # noqa: PLC0415  likewise
 
-    with httpx.stream("POST", url, json=document, timeout=timeout_s, trust_env=False, verify=_certificates()) as answer:
+    with httpx.stream("POST", url, json=document, timeout=timeout_s, trust_env=False, verify=certificates()) as answer:
         return whole(answer)
 
 
@@ -62,7 +62,7 @@ def whole(answer: httpx.Response) -> httpx.Response:
 
 
 @cache
-def _certificates() -> ssl.SSLContext:
+def certificates() -> ssl.SSLContext:
     """Read once in a process and not, as httpx does by itself, for every question, which costs 20 ms of the CPU.
 
     A server that starts is asked ten times a second.

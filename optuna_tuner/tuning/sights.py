@@ -11,7 +11,7 @@ import psutil
 
 from optuna_tuner.clock import now
 from optuna_tuner.errors import EnvironmentFaultError, TrialError
-from optuna_tuner.http import authorization, whole
+from optuna_tuner.http import authorization, certificates, whole
 from optuna_tuner.tuning import nvml
 from optuna_tuner.tuning.deployment import Server
 from optuna_tuner.values import Metrics
@@ -40,7 +40,11 @@ class Page:
     def __init__(self, server: Server) -> None:
         self._engine, self._url = server.setting.parts.engine, f"{server.endpoint.url}/metrics"
         self._client = httpx.Client(
-            headers=authorization(server.endpoint), timeout=ASK_S, trust_env=False, follow_redirects=True
+            headers=authorization(server.endpoint),
+            timeout=ASK_S,
+            trust_env=False,
+            follow_redirects=True,
+            verify=certificates(),
         )
         self._failed, self._told = 0, False
 

@@ -29,7 +29,7 @@ from raw_rows import RawDatabase
 from real_databases import databases
 from stage import HERE, Stage, study_document
 
-STUDIES, STEP = 10, 250
+STUDIES, STEP = 10, 500
 LONG_TRIALS = 2000
 PRINT_EVERY = 500
 DRIFT = 0.05

@@ -123,6 +123,15 @@ def test_a_report_comes_back_off_the_claim_where_it_stays_and_nothing_else_does(
         assert cluster.names("benchmarkjobs", "jobs", "configmaps") == [], "its finalizer is waited for"
 
 
+def test_the_minute_after_which_the_manager_looks_again_for_a_ready_server_is_never_waited_out(
+    cluster: FakeCluster, tmp_path: Path
+) -> None:
+    cluster.ome.benchmarks.looks_every_s = 10 * PATIENCE_S
+    ours = deployer(cluster)
+    with served(ours, cluster) as handle:
+        assert run(ours, handle, tmp_path)[-1].metrics["completed_requests"] >= 4
+
+
 def test_a_run_that_fails_is_told_with_its_last_words(cluster: FakeCluster, tmp_path: Path) -> None:
     ours = deployer(cluster, env={"BREAKS": "1"})
     with served(ours, cluster) as handle, pytest.raises(BenchmarkError, match="OSError: no such tokenizer"):
