@@ -48,7 +48,8 @@ def first_page(report: Report) -> Iterator[Block]:
     yield Decision(f"{what}: {ADVICE[found.decision]}", found.text, MOODS.get(found.decision, "open"))
     tiles = list(_tiles(report))
     yield from [Tiles(tiles)] if tiles else []
-    yield from [_changes(found)] if found.trial is not None and found.gains else []
+    changed = [row for row in found.flags if row.changed]
+    yield from [_changes(changed, found)] if found.trial is not None and changed and found.gains else []
     limit = in_short(report.bottleneck) if report.bottleneck else ""
     yield from [Text(limit)] if limit else []
     yield from [Text(found.predicted)] if found.predicted else []
@@ -57,8 +58,7 @@ def first_page(report: Report) -> Iterator[Block]:
     yield from [Bullets("What this report cannot say", report.missing)] if report.missing else []
 
 
-def _changes(found: Summary) -> Grid:
-    changed = [row for row in found.flags if row.changed]
+def _changes(changed: Sequence[FlagRow], found: Summary) -> Grid:
     more = f"; {len(changed) - MOST_FLAGS} more below" if len(changed) > MOST_FLAGS else ""
     caption = f"Flags against the default: {len(changed)} changed, {len(found.flags) - len(changed)} the same{more}"
     return flag_grid(changed[:MOST_FLAGS], caption)

@@ -171,6 +171,16 @@ def test_a_default_that_breaks_the_promise_is_pointed_out(ended: Ended, sample: 
     assert "The engine's default itself does not keep ttft_ms.p99 <= 200." in made.warnings
 
 
+def test_a_default_that_nothing_beats_is_kept_without_a_table_of_no_changes(ended: Ended, sample: SampleStudy) -> None:
+    goals = sample.spec.goals
+    words = markdown(report_on(ended({0: measured(goals, 500, 100), 1: measured(goals, 450, 100)})))
+    assert "Keep the default" in words
+    assert "Flags against the default" not in words
+    assert "Flags against the default" in markdown(
+        report_on(ended({0: measured(goals, 500, 100), 1: measured(goals, 550, 100)}))
+    )
+
+
 def test_a_study_with_nothing_in_it_has_a_report(ended: Ended) -> None:
     made = report_on(ended({}))
     assert made.summary.decision == "nothing to deploy"
