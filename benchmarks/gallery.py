@@ -1,6 +1,6 @@
 """A picture of one section of a study's report, for docs/gallery.md.
 
-    python benchmarks/gallery.py docs/pictures/gallery-bench.png demo-bench [--section load] [--scheme dark]
+    python benchmarks/gallery.py docs/pictures/gallery-bench.png demo-bench [--section load] [--look dark]
 
 The study is found as by every command (OPTUNA_TUNER_HOME, OPTUNA_TUNER_STORAGE), in any state. Sections are the ids of
 report.html: summary, flags, load, bottleneck, pareto, search, failures, noise. Needs playwright and Debian's chromium.
@@ -12,6 +12,7 @@ import argparse
 import sys
 import tempfile
 from pathlib import Path
+from typing import Literal
 
 from playwright.sync_api import Page, sync_playwright
 
@@ -38,7 +39,7 @@ def main() -> None:
     parser.add_argument("picture", type=Path)
     parser.add_argument("study")
     parser.add_argument("--section", default="summary")
-    parser.add_argument("--scheme", choices=("light", "dark"), default="light")
+    parser.add_argument("--look", choices=("light", "dark", "print"), default="light")
     wanted = parser.parse_args()
     html = rendered(Tuner().report(wanted.study), Form.HTML)
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
@@ -46,8 +47,10 @@ def main() -> None:
         file.write_text(html, encoding="utf-8")
         args = ["--no-sandbox", "--disable-gpu", "--disable-lcd-text"]
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=args, timeout=PATIENCE_MS)
-        page = browser.new_page(color_scheme=wanted.scheme, viewport={"width": WIDTH_PX, "height": 1200})
+        scheme: Literal["light", "dark"] = "dark" if wanted.look == "dark" else "light"
+        page = browser.new_page(color_scheme=scheme, viewport={"width": WIDTH_PX, "height": 1200})
         drawn(page, file)
+        page.emulate_media(media="print" if wanted.look == "print" else "screen")
         page.locator(f"#{wanted.section}").screenshot(path=wanted.picture)
         browser.close()
     size = wanted.picture.stat().st_size
