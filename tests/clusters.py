@@ -79,6 +79,10 @@ class Cluster:
         found = {kind: self._api.list(kind, "default", labels=labels) for kind in kinds}
         return [f"{kind} {part(each, 'metadata')['name']}" for kind, listed in found.items() for each in listed]
 
+    def told(self, name: str) -> Sequence[str]:
+        """The Events of one object, "REASON: MESSAGE" each."""
+        return self._api.events(name, "default")
+
     def remains(self, name: str) -> Sequence[str]:
         """What is left of a server, after what it owned had time to go."""
         objects = self.objects(name)

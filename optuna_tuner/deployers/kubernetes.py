@@ -132,7 +132,7 @@ class Kubernetes(Deployer):
 
     def log(self, handle: Handle) -> str:
         """What the server wrote so far, as its node still has it; nothing after `stop`."""
-        return self.cluster.log(handle, Seen(pod=next(iter(self._pods(handle)[-1:]), None)))
+        return self.cluster.log(handle, Seen(pod=next(iter(self._pods(handle)), None)))
 
     def stop(self, handle: Handle, grace_s: float) -> None:
         """SIGTERM to the pod, SIGKILL after the grace, and the Job is removed; the cluster removes what it owned."""
@@ -155,7 +155,7 @@ class Kubernetes(Deployer):
     def _loaded(self, handle: Handle) -> Loaded:
         """Raises DeployerError for a server that is gone."""
         job = self.cluster.api.get("jobs", handle.name, namespace_of(handle))
-        return loaded(job, next(iter(self._pods(handle)[-1:]), None), PORT)
+        return loaded(job, next(iter(self._pods(handle)), None), PORT)
 
     def _look(self, handle: Handle) -> Seen:
         return self._seen.get(handle.name, lambda: self._see(handle))

@@ -57,7 +57,6 @@ class Whole:
     name: str
     namespace: str
     pods: str  # the label by which its pods are found
-    is_kept_up: bool = False  # the cluster would make a new pod in the place of one that ends
 
 
 class Cluster:
@@ -67,6 +66,7 @@ class Cluster:
         self._options = options
         self._connecting = Lock()
         self._addresses: dict[tuple[str, str], str] = {}
+        self._first: dict[tuple[str, str], str] = {}  # the uid of the first pod of a Job
 
     @property
     def api(self) -> Api:
@@ -126,17 +126,25 @@ class Cluster:
         return self._tunnel.state(handle)
 
     def pods(self, namespace: str, label: str) -> Sequence[Facts]:
-        """The pods that bear a label."""
-        return self.api.list("pods", namespace, labels=label)
+        """The pods that bear a label, the oldest first."""
+        found = self.api.list("pods", namespace, labels=label)
+        return sorted(found, key=lambda each: str(metadata_of(each).get("creationTimestamp")))
 
     def job(self, name: str, namespace: str, container: str) -> Seen:
-        """A Job's pod; the Job and what is told of either only where the pod does not tell all."""
+        """A Job's first pod; the Job and what is told of either only where the pod does not tell all.
+
+        A pod that somebody deletes has a successor at once, which is another server.
+        """
         pods = self.pods(namespace, f"{NAME_LABEL}={name}")
-        if not pods:
+        if pods:
+            self._first.setdefault((name, namespace), _uid(pods[0]))
+        first = self._first.get((name, namespace))
+        pod = next((each for each in pods if _uid(each) == first), None)
+        if pod is None:
             job = self.api.get("jobs", name, namespace)
             events = self.api.events(name, namespace) if job else ()
-            return Seen(pod=None, job=job, events=events, container=container)
-        seen = Seen(pod=pods[-1], container=container)
+            return Seen(pod=None, had_pod=first is not None, job=job, events=events, container=container)
+        seen = Seen(pod=pod, container=container)
         if seen.has_begun:
             return seen
         return Seen(pod=seen.pod, events=self.api.events(seen.pod_name, namespace), container=container)
@@ -161,24 +169,25 @@ class Cluster:
         return words.decode(errors="replace")
 
     def end(self, handle: Handle, whole: Whole, grace_s: float, within_s: float) -> bool:
-        """SIGTERM to its pods, SIGKILL after the grace, and the object is removed with all that it owned.
+        """The object is removed with all that it owned; SIGTERM to its pods, SIGKILL after the grace.
 
-        Whether nothing is left so many seconds after the grace.
+        The object first: a pod that is taken from it would have a successor at once. Whether nothing is left so many
+        seconds after the grace.
         """
         grace = max(1, math.ceil(grace_s))  # 0 would mean: forget it, wherever it runs
         told: set[str] = set()
 
         def look() -> bool | None:
-            if whole.is_kept_up:
-                self._delete(whole)
+            left = self._delete(whole)
             pods = self.pods(whole.namespace, whole.pods)
             for pod in (name_of(each) for each in pods):
                 if pod not in told:
                     self.api.delete("pods", pod, whole.namespace, grace_s=grace)
                     told.add(pod)
-            return None if self._delete(whole) or pods else True
+            return None if left or pods else True
 
         gone = poll(look, Deadline.after(grace_s + within_s), 0.2)
+        self._first.pop((whole.name, whole.namespace), None)
         self._tunnel.close(handle)
         return gone is not None
 
@@ -207,6 +216,10 @@ def metadata_of(found: Facts) -> Mapping[str, Json]:
     """Name, labels and so on of an object."""
     metadata = found.get("metadata")
     return metadata if isinstance(metadata, dict) else {}
+
+
+def _uid(found: Facts) -> str:
+    return str(metadata_of(found).get("uid"))
 
 
 def notes_of(found: Facts, kind: str) -> Mapping[str, Json]:

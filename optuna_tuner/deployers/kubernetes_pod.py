@@ -36,9 +36,13 @@ _ADVICE = "The pod's memory ran out, not the GPU's: raise deployer.memory, or le
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Seen:
-    """What was found of one server. The Job and the events are looked at only where the pod does not tell all."""
+    """What was found of one server. The Job and the events are looked at only where the pod does not tell all.
+
+    `had_pod`: there was one, and somebody took it away.
+    """
 
     pod: Facts | None
+    had_pod: bool = False
     job: Facts | None = None
     events: Sequence[str] = ()
     container: str = CONTAINER
@@ -128,6 +132,8 @@ def _without_pod(seen: Seen) -> State:
         reason = str(failed.get("reason"))
         words = _LOST.get(reason) or "somebody deleted its pod"
         return State(status=Status.LOST, detail=f"{words} ({reason}: {failed.get('message')})")
+    if seen.had_pod:
+        return State(status=Status.LOST, detail="somebody deleted its pod")
     refused = next((each for each in reversed(seen.events) if each.startswith("FailedCreate: ")), None)
     if refused is None:
         return State(status=Status.QUEUED, detail="its pod is about to be made")

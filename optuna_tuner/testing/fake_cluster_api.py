@@ -116,6 +116,7 @@ class ApiServer:
             part(thing, "metadata").setdefault("deletionTimestamp", now())
         elif resource == "pods":
             mark_deleted(thing, int(request.query.get("gracePeriodSeconds", "30")))
+            self.controllers.step()  # they watch, and are faster than who asks
         else:
             self.controllers.objects.remove(resource, namespace, name)
         return web.json_response(thing)

@@ -60,6 +60,8 @@ class Controllers:
             _finish(job, "Failed", "DeadlineExceeded", "Job was active longer than specified deadline")
         elif not pods and not status.get("hadPod"):
             status["hadPod"] = self._make_pod(job)
+        elif pods and all(map(_is_taken_away, pods)):
+            self._make_pod(job)  # as a real one does, and at once
         elif not pods or part(pods[0], "status")["phase"] == "Failed":
             _finish(job, "Failed", "BackoffLimitExceeded", "Job has reached the specified backoff limit")
         elif part(pods[0], "status")["phase"] == "Succeeded":
@@ -78,6 +80,7 @@ class Controllers:
         about: Json = {"name": own, "labels": labels, "ownerReferences": [owner]}
         status: Json = {"phase": "Pending", "conditions": []}
         self.objects.create("pods", namespace, {"metadata": about, "spec": template["spec"], "status": status})
+        self.objects.tell(job, "SuccessfulCreate", f"Created pod: {own}")
         return True
 
     def _over_quota(self, template: Object, namespace: str) -> str:
@@ -116,6 +119,11 @@ class Controllers:
         if _asked(pod, GPU) + sum(_asked(each, GPU) for each in placed) > self.gpus:
             return f"0/1 nodes are available: 1 Insufficient {GPU}."
         return ""
+
+
+def _is_taken_away(pod: Object) -> bool:
+    """Whether somebody deleted it while it ran."""
+    return bool(part(pod, "metadata").get("deletionTimestamp")) and part(pod, "status")["phase"] != "Failed"
 
 
 def _asked(pod: Object, resource: str) -> int:

@@ -62,6 +62,15 @@ class TestKubernetes(DeployerCases):
         secret = {"TOKEN": "SECRET_THAT_IS_NOT_SET"}
         return {"SECRET_THAT_IS_NOT_SET": Launch(argv=("echo",), secrets=secret, model=MODEL, image=IMAGE)}
 
+    def test_a_server_that_is_ended_has_no_successor(self, tmp_path: Path) -> None:
+        request, _ = self.request(self.launch(small_servers.ANSWERS))
+        ours = self.deployer()
+        handle = ours.start(request, tmp_path)
+        assert poll(lambda: ours.endpoint(handle), Deadline.after(PATIENCE_S))
+        ours.stop(handle, 1)
+        made = [each for each in self.cluster.told(handle.name) if each.startswith("SuccessfulCreate")]
+        assert len(made) == 1, "a Job makes a new pod at once in the place of one that is deleted"
+
     def test_a_report_of_20_mib_comes_back_from_a_load_clients_pod_that_is_then_gone(self, tmp_path: Path) -> None:
         client: JsonValue = {"image": IMAGE, "cpu": "100m", "memory": "512Mi"}
         ours = Kubernetes(KubernetesOptions.model_validate({**self.cluster.options, "load_client": client}))

@@ -162,7 +162,6 @@ class Ome(Deployer):
             name=handle.name,
             namespace=namespace_of(handle),
             pods=f"{_POD_LABEL}={handle.name}",
-            is_kept_up=True,
         )
         gone = self.cluster.end(handle, whole, grace_s, _END_S)
         self._seen.forget(handle.name)
