@@ -169,21 +169,24 @@ class Cluster:
         return words.decode(errors="replace")
 
     def end(self, handle: Handle, whole: Whole, grace_s: float, within_s: float) -> bool:
-        """The object is removed with all that it owned; SIGTERM to its pods, SIGKILL after the grace.
+        """The object is removed, and the cluster ends its pods: SIGTERM at once, SIGKILL after the grace.
 
-        The object first: a pod that is taken from it would have a successor at once. Whether nothing is left so many
-        seconds after the grace.
+        The object first, since a pod that is taken from it would have a successor at once. The pods are left to the
+        cluster where it can: a second word while a node ends one has been seen to keep it there for a minute. Whether
+        nothing is left so many seconds after the grace.
         """
         grace = max(1, math.ceil(grace_s))  # 0 would mean: forget it, wherever it runs
-        told: set[str] = set()
+        patience, told = Deadline.after(grace), set[str]()
 
         def look() -> bool | None:
             left = self._delete(whole)
             pods = self.pods(whole.namespace, whole.pods)
-            for pod in (name_of(each) for each in pods):
-                if pod not in told:
-                    self.api.delete("pods", pod, whole.namespace, grace_s=grace)
-                    told.add(pod)
+            for pod in pods:
+                name, late = name_of(pod), patience.passed and name_of(pod) not in told
+                if late:  # by its own grace it might have longer
+                    told.add(name)
+                if late or not (left or metadata_of(pod).get("deletionTimestamp")):
+                    self.api.delete("pods", name, whole.namespace, grace_s=1 if late else grace)
             return None if left or pods else True
 
         gone = poll(look, Deadline.after(grace_s + within_s), 0.2)
