@@ -3,14 +3,16 @@
     python benchmarks/deploy.py [--times 15] [--only docker]
 
 The server is a few lines of Python. Bare is what a person would type: the program itself, `docker run --init` and
-`docker stop`, `sbatch` and `scancel`. Each round starts both, one after the other; differences are taken in each round.
-Docker and Slurm are real ones, started for this; what cannot be had is named and skipped.
+`docker stop`, `sbatch` and `scancel`, `kubectl create`, `wait`, `port-forward` and `delete`. Each round starts both,
+one after the other; differences are taken in each round. Docker, Slurm and Kubernetes are real ones, started for this;
+what cannot be had is named and skipped.
 """
 
 from __future__ import annotations
 
 import argparse
 import http.client
+import json
 import os
 import shlex
 import statistics
@@ -26,22 +28,25 @@ sys.path.append(str(Path(__file__).parents[1] / "tests"))
 
 import pytest
 from dockers import IMAGE, own_daemon
+from kubernetes_cluster import IMAGE as POD_IMAGE
+from kubernetes_cluster import own_kubernetes
 from slurm_cluster import free_ports, own_cluster
 
 from optuna_tuner import home
 from optuna_tuner.clock import Deadline, now, poll
 from optuna_tuner.contracts import Deployer
+from optuna_tuner.errors import DeployerError
 from optuna_tuner.plugins import InstalledKinds, make
 from optuna_tuner.spec.study import Part
 from optuna_tuner.testing.small_servers import ANSWERS
 from optuna_tuner.values import Json, Launch, Model, Slot
 
-PATIENCE_S = 60.0
+PATIENCE_S, END_S = 60.0, 300.0
 GRACE_S = 5.0
 LOOK_EVERY_S = 0.005
 MODEL = Model(name="small", path="small", tokenizer="small")
 HERE = Slot(name="cpu-0", host="here")
-End = Callable[[], None]
+End = Callable[[], object]
 
 
 class Times(NamedTuple):
@@ -57,6 +62,7 @@ class Pair(NamedTuple):
     deployer: Deployer
     bare: Callable[[int], End]  # starts it on a port of this machine, and says how to end it
     image: str | None = None
+    python: str = sys.executable
 
 
 def main() -> None:
@@ -65,15 +71,15 @@ def main() -> None:
     parser.add_argument("--times", type=int, default=15, help="rounds (default: 15)")
     parser.add_argument("--only", choices=tuple(PAIRS), help="only this deployer")
     arguments = parser.parse_args()
-    print(f"{'':9}{'to the first answer, s':>34}{'until it is gone, s':>34}")
-    print(f"{'deployer':9}" + f"{'bare':>11}{'ours':>11}{'added':>12}" * 2)
+    print(f"{'':10}{'to the first answer, s':>34}{'until it is gone, s':>34}")
+    print(f"{'deployer':10}" + f"{'bare':>11}{'ours':>11}{'added':>12}" * 2)
     for kind, pair_of in PAIRS.items():
         if arguments.only in {None, kind}:
             try:
                 with pair_of() as pair:
                     tell(kind, rounds(pair, arguments.times))
             except pytest.skip.Exception as missing:
-                print(f"{kind:9} skipped: {missing}")
+                print(f"{kind:10} skipped: {missing}")
     print(f"medians of {arguments.times} rounds; added: median of the differences; load {os.getloadavg()[0]:.1f}")
 
 
@@ -95,7 +101,7 @@ def bare(pair: Pair) -> Times:
 
 def ours(pair: Pair, name: str, folder: Path) -> Times:
     """Of the deployer, its rendering included."""
-    deployer, argv = pair.deployer, (sys.executable, "-c", ANSWERS, "{host}", "{port}")
+    deployer, argv = pair.deployer, (pair.python, "-c", ANSWERS, "{host}", "{port}")
     began = now()
     launch = Launch(argv=argv, model=MODEL, image=pair.image)
     handle = deployer.start(deployer.render(launch, name, {"attempt": name}, HERE), folder)
@@ -105,7 +111,15 @@ def ours(pair: Pair, name: str, folder: Path) -> Times:
         return endpoint.url.removeprefix("http://") if endpoint else None
 
     answer = first_answer(address) - began
-    return Times(answer, seconds(lambda: deployer.stop(handle, GRACE_S)))
+
+    def ended() -> bool | None:
+        try:
+            deployer.stop(handle, GRACE_S)
+        except DeployerError:  # a worker tries again, too
+            return None
+        return True
+
+    return Times(answer, seconds(lambda: poll(ended, Deadline.after(END_S))))
 
 
 def seconds(end: End) -> float:
@@ -144,7 +158,7 @@ def tell(kind: str, found: Sequence[tuple[Times, Times]]) -> None:
         one, other = ([each[who][place] for each in found] for who in (0, 1))
         added = [b - a for a, b in zip(one, other, strict=True)]
         cells += [f"{statistics.median(one):11.3f}{statistics.median(other):11.3f}{statistics.median(added):+12.3f}"]
-    print(f"{kind:9}{''.join(cells)}", flush=True)
+    print(f"{kind:10}{''.join(cells)}", flush=True)
 
 
 def deployer_of(**options: Json) -> Deployer:
@@ -152,9 +166,9 @@ def deployer_of(**options: Json) -> Deployer:
     return cast("Deployer", make(InstalledKinds(), "deployers", Part.model_validate(options)))
 
 
-def words(port: int, host: str = "127.0.0.1") -> list[str]:
+def words(port: int, host: str = "127.0.0.1", python: str = sys.executable) -> list[str]:
     """The server's command."""
-    return [sys.executable, "-c", ANSWERS, host, str(port)]
+    return [python, "-c", ANSWERS, host, str(port)]
 
 
 @contextmanager
@@ -212,12 +226,48 @@ def slurm() -> Iterator[Pair]:
         yield Pair(deployer_of(kind="slurm", folder=folder, address="127.0.0.1", poll_s=1), start)
 
 
-def said(*command: str) -> str:
+@contextmanager
+def kubernetes() -> Iterator[Pair]:
+    """A pod, and a port-forward to it."""
+    with closing(own_kubernetes()) as cluster:
+        tool, python = ["kubectl", f"--kubeconfig={cluster.kubeconfig}"], "python3"
+
+        def start(port: int) -> End:
+            pod = f"bare-{port}"
+            said(*tool, "create", "-f", "-", asked=manifest(pod, port, words(port, "0.0.0.0", python)))  # noqa: S104  in the pod
+            said(*tool, "wait", "--for=condition=Ready", f"pod/{pod}")
+            forward = subprocess.Popen([*tool, "port-forward", pod, str(port)], stdout=subprocess.DEVNULL)
+
+            def end() -> None:
+                forward.terminate()
+                forward.wait()
+                said(*tool, "delete", "pod", pod, f"--grace-period={GRACE_S:.0f}")
+
+            return end
+
+        options = {"kubeconfig": str(cluster.kubeconfig), "shm_size": "64Mi"}
+        yield Pair(deployer_of(kind="kubernetes", **options), start, POD_IMAGE, python)
+
+
+def manifest(name: str, port: int, command: Sequence[str]) -> str:
+    """A pod as a person writes it: ready once it answers. As process 1 its server would not hear SIGTERM."""
+    probe = {"httpGet": {"path": "/health", "port": port}, "periodSeconds": 1}
+    server = {"name": "server", "image": POD_IMAGE, "command": command, "readinessProbe": probe}
+    spec = {"restartPolicy": "Never", "shareProcessNamespace": True, "containers": [server]}
+    return json.dumps({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}, "spec": spec})
+
+
+def said(*command: str, asked: str = "") -> str:
     """What it printed."""
-    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+    return subprocess.run(command, check=True, capture_output=True, text=True, input=asked).stdout.strip()
 
 
-PAIRS: Mapping[str, Callable[[], AbstractContextManager[Pair]]] = {"local": local, "docker": docker, "slurm": slurm}
+PAIRS: Mapping[str, Callable[[], AbstractContextManager[Pair]]] = {
+    "local": local,
+    "docker": docker,
+    "slurm": slurm,
+    "kubernetes": kubernetes,
+}
 
 if __name__ == "__main__":
     main()

@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import pytest
 import yaml
 from dockers import OwnDockerDaemon, own_daemon, programs
 from slurm_cluster import free_ports
@@ -186,6 +187,14 @@ def daemon_for_nodes(folder: Path) -> OwnDockerDaemon:
     daemon.end()
     daemon.start(folder)
     return daemon
+
+
+def own_kubernetes() -> KubernetesCluster:
+    """One that is ours to end, of the programs in $PROGRAMS, by default where tests/lanes/kubernetes.sh builds them."""
+    programs = Path(os.environ.get("PROGRAMS", "/opt/kubernetes"))
+    if not (programs / "kubelet").exists():
+        pytest.skip(f"no Kubernetes in {programs}: tests/lanes/kubernetes.sh builds it")
+    return KubernetesCluster(programs)
 
 
 def end(daemon: subprocess.Popen[bytes]) -> None:
