@@ -31,9 +31,7 @@ def get(url: str, timeout_s: float, headers: Mapping[str, str] | None = None) ->
     """
     import httpx  # noqa: PLC0415  a third of what checking a study file would import, and it asks nobody
 
-    with httpx.stream(
-        "GET", url, headers=headers, timeout=timeout_s, trust_env=False, verify=certificates()
-    ) as answer:
+    with httpx.stream("GET", url, headers=headers, timeout=timeout_s, trust_env=False, verify=certificates()) as answer:
         return whole(answer)
 
 

@@ -148,18 +148,25 @@ def _unknown(source: Source, known: Known) -> Iterator[str]:
         yield f"no load level of {trial.name} was measured to its end: it is {trial.state.value}{why}"
     elif trial.state in {TrialState.STOPPED, TrialState.FAILED}:
         yield f"loads after the last of levels: {trial.name} is {trial.state.value}: {trial.reason}"
-    if not known.machine:
-        yield "the machine, its GPUs, driver and versions: no account of them lies here"
-    elif trial.machine and trial.machine.elsewhere:
-        yield "GPUs and driver of the server's node: it ran on another machine than its worker"
-    elif trial.machine and trial.machine.gpus and "driver" not in known.machine:
-        yield "GPU and driver: NVML did not tell them (optuna-tuner[gpu])"
+    yield from _unknown_machine(source, known)
     if not known.launch:
         yield "the server's command line: launch.json does not lie here"
     if (image := _engine(source, known)).image and image.image_digest is None:
         yield f"what {image.image} was: the deployer did not tell its digest, and the study names none"
     if not trial.effective_config and trial.measurements:
         yield "the effective configuration: the server did not tell it"
+
+
+def _unknown_machine(source: Source, known: Known) -> Iterator[str]:
+    machine = source.trial.machine
+    if not known.machine:
+        yield "the machine, its GPUs, driver and versions: no account of them lies here"
+    elif machine and machine.elsewhere:
+        yield "GPUs and driver of the server's node: it ran on another machine than its worker"
+    elif source.study.spec.deployer.kind == "running":
+        yield "GPUs and driver of the server: it ran already, and nobody here gave it any"
+    elif machine and machine.gpus and "driver" not in known.machine:
+        yield "GPU and driver: NVML did not tell them (optuna-tuner[gpu])"
 
 
 def _read(file: Path) -> Mapping[str, Json]:

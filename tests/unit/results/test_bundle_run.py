@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+from pydantic import JsonValue
 from reported import bench_study
 from take_home import TWO_CORES, TWO_GPUS, ended_study
 
@@ -19,9 +20,17 @@ TAG, DIGEST = "vllm/vllm-openai:v0.34.0", f"sha256:{'ab' * 32}"
 MACHINE = {"driver": "570.86", "gpus": [{"uuid": "GPU-1", "name": "NVIDIA L40S", "memory_mib": 46068}]}
 
 
-def run_of(tmp_path: Path, *, image: str = TAG, seen: str = "", slot: Slot = TWO_CORES) -> Run:
+def run_of(
+    tmp_path: Path,
+    *,
+    image: str = TAG,
+    seen: str = "",
+    slot: Slot = TWO_CORES,
+    url: str = "",
+) -> Run:
     engine = {"kind": "vllm", "image": image}
-    study = ended_study(engine, Params(flags={"max_num_seqs": 64}), slot, deployer={"kind": "docker"})
+    deployer: JsonValue = {"kind": "running", "url": url} if url else {"kind": "docker"}
+    study = ended_study(engine, Params(flags={"max_num_seqs": 64}), slot, deployer=deployer)
     handle = Handle(deployer="docker", name="tuner-1", ref={"container": "c", **({"image": seen} if seen else {})})
     source = Source(study=study, trial=study.trial(2), folder=tmp_path / "trial", handle=handle)
     return write_trial(source, tmp_path / "bundle")
@@ -53,6 +62,13 @@ def test_gpus_without_nvml_are_said_to_be_untold(tmp_path: Path) -> None:
     (tmp_path / "trial").mkdir()
     (tmp_path / "trial" / MACHINE_FILE).write_text(json.dumps({"host": "node-a"}))
     assert "GPU and driver: NVML did not tell them (optuna-tuner[gpu])" in run_of(tmp_path, slot=TWO_GPUS).missing
+
+
+def test_a_server_that_ran_already_has_gpus_that_nobody_here_knows(tmp_path: Path) -> None:
+    (tmp_path / "trial").mkdir()
+    (tmp_path / "trial" / MACHINE_FILE).write_text(json.dumps(MACHINE))
+    run = run_of(tmp_path, url="http://127.0.0.1:8000")
+    assert "GPUs and driver of the server: it ran already, and nobody here gave it any" in run.missing
 
 
 def test_a_run_that_was_stopped_says_that_loads_are_missing(tmp_path: Path) -> None:
