@@ -1,7 +1,8 @@
 """A real Slurm cluster of two nodes on this host: Debian's own daemons, in a temporary folder, on ports of their own.
 
 Each node has four GPUs that are copies of /dev/null. Where cgroups can be written (version 1), Slurm tracks a job's
-processes and bounds its memory by them, as clusters do; else by the process tree alone.
+processes and bounds its memory by them, as clusters do; else by the process tree alone. There, jobs lie under their
+node's name and their number: each node's name holds its port, so that two clusters of this host never share a job.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import stat
 import subprocess
 import tempfile
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -23,7 +25,7 @@ import pytest
 from optuna_tuner.clock import Deadline, poll
 
 START_S = 60.0
-NODES = ("n1", "n2")
+NODES = 2
 GPUS = 4
 CGROUPS = Path("/sys/fs/cgroup/freezer"), Path("/sys/fs/cgroup/memory")
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch")
@@ -57,11 +59,12 @@ SlurmctldPidFile={folder}/slurmctld.pid
 SlurmdPidFile={folder}/slurmd-%n.pid
 SlurmctldLogFile={folder}/slurmctld.log
 SlurmdLogFile={folder}/slurmd-%n.log
-NodeName=n1 NodeHostname={host} NodeAddr=127.0.0.1 Port={n1_port} CPUs=16 RealMemory=8000 Gres=gpu:h100:4
-NodeName=n2 NodeHostname={host} NodeAddr=127.0.0.1 Port={n2_port} CPUs=16 RealMemory=8000 Gres=gpu:h100:4
-PartitionName=main Nodes=n1,n2 Default=YES MaxTime=INFINITE State=UP
-PartitionName=short Nodes=n1,n2 MaxTime=1 State=UP
+PartitionName=main Nodes=ALL Default=YES MaxTime=INFINITE State=UP
+PartitionName=short Nodes=ALL MaxTime=1 State=UP
 """
+NODE = (
+    "NodeName={name} NodeHostname={host} NodeAddr=127.0.0.1 Port={port} CPUs=16 RealMemory=8000 Gres=gpu:h100:{gpus}\n"
+)
 
 
 class SlurmCluster:
@@ -72,10 +75,13 @@ class SlurmCluster:
         self.folder.chmod(0o755)  # munged runs as a user of its own
         self.has_cgroups = all(os.access(each, os.W_OK) for each in CGROUPS)
         self._daemons: dict[str, subprocess.Popen[bytes]] = {}
+        self._ctld_port, *ports = free_ports(1 + NODES)
+        self._node_ports = {f"n{number}-{port}": port for number, port in enumerate(ports, start=1)}
+        self.nodes = tuple(self._node_ports)
         self._configure()
         self._start_munge()
         self._spawn("slurmctld", "slurmctld", "-D", "-c")
-        for node in NODES:
+        for node in self.nodes:
             self.start_node(node)
         self.wait_until_idle()
 
@@ -112,7 +118,7 @@ class SlurmCluster:
     def wait_until_idle(self) -> None:
         def look() -> bool | None:
             shown = self.run("sinfo", "--noheader", "--Node", "--partition=main", "--format=%T").split()
-            return True if shown == ["idle"] * len(NODES) else None
+            return True if shown == ["idle"] * NODES else None
 
         assert poll(look, Deadline.after(START_S)), self._logs()
 
@@ -127,22 +133,30 @@ class SlurmCluster:
             except subprocess.TimeoutExpired:
                 daemon.kill()
                 daemon.wait()
+        self._remove_cgroups()
         shutil.rmtree(self.folder, ignore_errors=True)
 
+    def _remove_cgroups(self) -> None:
+        """Those of the nodes, which outlive even daemons that end in peace; not one that still holds a process."""
+        roots = (hierarchy / f"slurm_{node}" for hierarchy in CGROUPS for node in self.nodes)
+        for root in roots:
+            for folder, _, _ in os.walk(root, topdown=False):
+                with suppress(OSError):
+                    Path(folder).rmdir()
+
     def _configure(self) -> None:
-        ports = free_ports(3)
+        host = socket.gethostname().split(".")[0]
         track, task = ("cgroup", "cgroup") if self.has_cgroups else ("linuxproc", "none")
         conf = CONF.format(
             folder=self.folder,
-            host=socket.gethostname().split(".")[0],
+            host=host,
             track=f"proctrack/{track}",
             task=f"task/{task}",
-            ctld_port=ports[0],
-            n1_port=ports[1],
-            n2_port=ports[2],
+            ctld_port=self._ctld_port,
         )
-        (self.folder / "slurm.conf").write_text(conf)
-        gpus = f"NodeName=n1,n2 Name=gpu Type=h100 File={self.folder}/gpu[0-{GPUS - 1}]\n"
+        nodes = [NODE.format(name=name, host=host, port=port, gpus=GPUS) for name, port in self._node_ports.items()]
+        (self.folder / "slurm.conf").write_text(conf + "".join(nodes))
+        gpus = f"NodeName={','.join(self.nodes)} Name=gpu Type=h100 File={self.folder}/gpu[0-{GPUS - 1}]\n"
         (self.folder / "gres.conf").write_text(gpus)
         limits = "ConstrainRAMSpace=yes\nConstrainSwapSpace=yes\nAllowedSwapSpace=0\n"
         (self.folder / "cgroup.conf").write_text(f"CgroupPlugin=cgroup/v1\n{limits}")

@@ -93,9 +93,9 @@ class Slurm(Deployer):
             return State(status=Status.LOST, detail=f"Slurm knows no job {handle.ref['job']} called {handle.name}")
         if job.never_begins:
             raise DeployerError(f"job {job.id} will never begin: {job.reason}")
-        began = handle.name in self._served if job.state == "PENDING" else self._place(handle, anew=job.has_ended)
+        began = handle.name in self._served if job.state == "PENDING" else self._place(handle, anew=job.has_run)
         state = job.meaning(began=bool(began))
-        if state.status is Status.LOST and job.has_ended and not self._place(handle):
+        if state.status is Status.LOST and job.has_run and not self._place(handle):
             return State(status=Status.LOST, detail=f"{state.detail}: {_last_line(self._cluster.log(handle.name))}")
         if (
             state.status is Status.EXITED

@@ -76,9 +76,18 @@ class Job:
         """Whether nothing of it is left, as far as Slurm knows."""
         return self.state in ENDED
 
+    @property
+    def has_run(self) -> bool:
+        """Whether its script has ended, and says no more; Slurm may still be cleaning up."""
+        return self._outcome in ENDED
+
+    @property
+    def _outcome(self) -> str:
+        return _COMPLETING.get(self.reason, "RUNNING") if self.state == "COMPLETING" else self.state
+
     def meaning(self, *, began: bool) -> State:
         """What it says of the server; `began`: the script came as far as to the server."""
-        state = _COMPLETING.get(self.reason, "RUNNING") if self.state == "COMPLETING" else self.state
+        state = self._outcome
         status, words = _STATUS.get(state, (Status.LOST, "its state is not known here"))
         told = f"job {self.id} is {self.state}" + (f" ({self.reason})" if self.reason not in {"", "None"} else "")
         if status is Status.EXITED and state != "OUT_OF_MEMORY" and not (began and self._by_itself):

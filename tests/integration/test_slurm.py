@@ -105,7 +105,7 @@ class TestSlurm(DeployerCases):
         assert self.remains("case-never") == []
 
     def test_jobs_wait_for_gpus_that_others_have(self, tmp_path: Path) -> None:
-        deployer = self.deployer(gpus_per_node="h100:4", nodelist="n1")
+        deployer = self.deployer(gpus_per_node="h100:4", nodelist=self.cluster.nodes[0])
         launch = self.launch(
             "import os; print(os.environ['CUDA_VISIBLE_DEVICES'], flush=True)\n" + small_servers.SILENT
         )
@@ -149,7 +149,7 @@ class TestSlurm(DeployerCases):
 
     def test_a_job_whose_ticket_is_gone_does_not_begin(self, tmp_path: Path) -> None:
         """A worker that is killed while it submits: whoever ends its server may look before Slurm has the job."""
-        deployer = self.deployer(nodelist="n1", gpus_per_node="4")
+        deployer = self.deployer(nodelist=self.cluster.nodes[0], gpus_per_node="4")
         blocker = deployer.start(
             deployer.render(self.launch(small_servers.SILENT), "case-first", {}, self.slot), tmp_path
         )
@@ -163,20 +163,21 @@ class TestSlurm(DeployerCases):
         assert "nobody wants this server any more" in state.detail
 
     def test_a_node_that_goes_down_is_the_machines_fault_and_its_ghost_ends(self, tmp_path: Path) -> None:
-        deployer = self.deployer(nodelist="n2")
+        node = self.cluster.nodes[1]
+        deployer = self.deployer(nodelist=node)
         request = deployer.render(self.launch(small_servers.ANSWERS), "case-ghost", {"study": "cases"}, self.slot)
         handle = deployer.start(request, tmp_path)
         try:
             self.seen(deployer, handle, Status.RUNNING)
             assert poll(lambda: deployer.endpoint(handle), Deadline.after(PATIENCE_S))
-            self.cluster.kill_node("n2")
+            self.cluster.kill_node(node)
             assert "its node is down" in self.seen(deployer, handle, Status.LOST).detail
             assert self.cluster.processes("case-ghost")
             deployer.stop(handle, 0)
             gone = poll(lambda: None if self.cluster.processes("case-ghost") else True, Deadline.after(PATIENCE_S), 0.5)
             assert gone, "the ghost lives on"
         finally:
-            self.cluster.start_node("n2")
+            self.cluster.start_node(node)
             self.cluster.wait_until_idle()
 
     def test_secrets_reach_the_server_and_nothing_else(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

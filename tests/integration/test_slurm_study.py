@@ -13,7 +13,7 @@ import psutil
 import pytest
 from pydantic import JsonValue
 from runs import COMMAND, models_at, process, say, wait_for, workers
-from slurm_cluster import GPUS, NODES, SlurmCluster, free_ports
+from slurm_cluster import GPUS, SlurmCluster, free_ports
 from take_home import TWO_CORES, ended_study, export
 
 from optuna_tuner import Tuner
@@ -70,7 +70,7 @@ def jobs(slurm: SlurmCluster) -> Sequence[str]:
 @contextmanager
 def all_gpus_taken(slurm: SlurmCluster) -> Iterator[None]:
     sleep = ("sbatch", "--parsable", f"--gpus-per-node={GPUS}", "--output=/dev/null", "--wrap=sleep 300")
-    blockers = [slurm.run(*sleep).strip() for _ in NODES]
+    blockers = [slurm.run(*sleep).strip() for _ in slurm.nodes]
     try:
         yield
     finally:

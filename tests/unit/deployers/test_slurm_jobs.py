@@ -48,6 +48,19 @@ def test_each_state_is_the_configurations_fault_or_the_machines(
     assert (meant.status, meant.exit_code) == (status, exit_code)
 
 
+@pytest.mark.parametrize(
+    ("state", "reason", "has_run"),
+    [
+        ("RUNNING", "None", False),
+        ("COMPLETING", "None", False),
+        ("COMPLETING", "NonZeroExitCode", True),
+        ("FAILED", "NonZeroExitCode", True),
+    ],
+)
+def test_the_log_is_whole_once_the_script_has_run(state: str, reason: str, *, has_run: bool) -> None:
+    assert job(state, "1:0", reason).has_run is has_run
+
+
 def test_what_ends_before_the_server_began_is_no_fault_of_its_flags() -> None:
     meant = job("FAILED", "127:0", "NonZeroExitCode").meaning(began=False)
     assert (meant.status, meant.exit_code) == (Status.LOST, None)
