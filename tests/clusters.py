@@ -36,7 +36,7 @@ _CRDS = (each / "shared/data/ome-crds" for each in Path(__file__).parents)
 CRDS = next((each for each in _CRDS if each.is_dir()), None)
 MODEL = os.environ.get("OPTUNA_TUNER_TEST_OME_MODEL", "small")
 PYTHON = "python3" if REAL else sys.executable
-COLLECTED_S = 10.0  # what a Job owned goes a moment after it
+COLLECTED_S = 60.0  # what a Job owned goes a moment after it; a node may take a minute to forget a pod
 _CLUSTER = """
 import sys
 from pathlib import Path
@@ -79,15 +79,19 @@ class Cluster:
         found = {kind: self._api.list(kind, "default", labels=labels) for kind in kinds}
         return [f"{kind} {part(each, 'metadata')['name']}" for kind, listed in found.items() for each in listed]
 
+    def _living(self, name: str) -> bool:
+        """Whether a container of its pods runs or may yet."""
+        pods = self._api.list("pods", "default", labels=f"optuna-tuner/name={name}")
+        return not all(part(each, "status")["phase"] in {"Failed", "Succeeded"} for each in pods)
+
     def told(self, name: str) -> Sequence[str]:
         """The Events of one object, "REASON: MESSAGE" each."""
         return self._api.events(name, "default")
 
     def remains(self, name: str) -> Sequence[str]:
-        """What is left of a server, after what it owned had time to go."""
-        objects = self.objects(name)
-        if any(word.startswith(("jobs", "pods")) for word in objects):
-            return objects
+        """What is left of a server, after what it owned had time to go, and the objects of its pods that are over."""
+        if any(word.startswith("jobs") for word in self.objects(name)) or self._living(name):
+            return self.objects(name)
         poll(lambda: None if self.objects(name) else True, Deadline.after(COLLECTED_S))
         return self.objects(name)
 

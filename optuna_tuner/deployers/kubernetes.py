@@ -149,7 +149,8 @@ class Kubernetes(Deployer):
         """Jobs whatever their state, and pods whose Job is gone; a load client's are its server's."""
         selector = ",".join((NAME_LABEL, *(f"{OURS}{name}={value}" for name, value in labels.items())))
         namespace = self._options.namespace
-        found = [each for kind in ("pods", "jobs") for each in self.cluster.api.list(kind, namespace, labels=selector)]
+        jobs = self.cluster.api.list("jobs", namespace, labels=selector)
+        found = [*self.cluster.living_pods(namespace, selector), *jobs]
         return tuple(self._handle(name, each) for name, each in {server_of(each): each for each in found}.items())
 
     def _loaded(self, handle: Handle) -> Loaded:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from optuna_tuner.clock import Deadline, poll
 from optuna_tuner.deployers.cluster_options import ClusterOptions
-from optuna_tuner.deployers.kubernetes_pod import Facts, Seen
+from optuna_tuner.deployers.kubernetes_pod import Facts, Seen, is_over
 from optuna_tuner.deployers.kubernetes_request import NAME_LABEL, owned_by, secrets_of
 from optuna_tuner.deployers.kubernetes_rights import Right
 from optuna_tuner.deployers.tunnel import Tunnel
@@ -130,6 +130,10 @@ class Cluster:
         found = self.api.list("pods", namespace, labels=label)
         return sorted(found, key=lambda each: str(metadata_of(each).get("creationTimestamp")))
 
+    def living_pods(self, namespace: str, label: str) -> Sequence[Facts]:
+        """Those of them that still run or hold something, or may yet."""
+        return [each for each in self.pods(namespace, label) if not is_over(each)]
+
     def job(self, name: str, namespace: str, container: str) -> Seen:
         """A Job's first pod; the Job and what is told of either only where the pod does not tell all.
 
@@ -173,14 +177,14 @@ class Cluster:
 
         The object first, since a pod that is taken from it would have a successor at once. The pods are left to the
         cluster where it can: a second word while a node ends one has been seen to keep it there for a minute. Whether
-        nothing is left so many seconds after the grace.
+        nothing runs so many seconds after the grace; the object of a pod that is over may still be there.
         """
         grace = max(1, math.ceil(grace_s))  # 0 would mean: forget it, wherever it runs
         patience, told = Deadline.after(grace), set[str]()
 
         def look() -> bool | None:
             left = self._delete(whole)
-            pods = self.pods(whole.namespace, whole.pods)
+            pods = self.living_pods(whole.namespace, whole.pods)
             for pod in pods:
                 name, late = name_of(pod), patience.passed and name_of(pod) not in told
                 if late:  # by its own grace it might have longer

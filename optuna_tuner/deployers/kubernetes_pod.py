@@ -103,6 +103,20 @@ def state_of(seen: Seen) -> State:
     return _waiting(seen, status)
 
 
+def is_over(pod: Facts) -> bool:
+    """Whether nothing of a deleted pod runs or is held any more, and only the object is still to go.
+
+    A node that loses a race against itself has been seen to take a minute for that. A phase alone is not enough: a node
+    that evicts a pod tells of its end before its containers have ended, and then tells nothing of these.
+    """
+    status = _mapping(pod, "status")
+    told = status.get("containerStatuses")
+    states = [_mapping(each, "state") for each in (told if isinstance(told, list) else []) if isinstance(each, dict)]
+    ended = bool(states) and not any("running" in each for each in states)
+    deleted = bool(_mapping(pod, "metadata").get("deletionTimestamp"))
+    return deleted and ended and status.get("phase") in {"Failed", "Succeeded"}
+
+
 def _waiting(seen: Seen, status: Facts) -> State:
     """It has no node yet, or its node prepares it: both are the cluster's time."""
     reason, words = _why_unscheduled(status)

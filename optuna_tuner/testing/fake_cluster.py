@@ -100,6 +100,11 @@ class FakeCluster:
 
         self.do(evict)
 
+    def evict_by_word(self, name: str) -> None:
+        """The node says that it has thrown a server's pod out, before it has, and nothing of its container."""
+        said: Object = {"phase": "Failed", "reason": "Evicted", "containerStatuses": []}
+        self.do(lambda: part(self._pod(name), "status").update(said))
+
     def delete_pod(self, name: str) -> None:
         """Somebody deletes a server's pod."""
         self.do(lambda: mark_deleted(self._pod(name), 1))

@@ -192,14 +192,26 @@ def test_a_node_that_is_lost_is_believed_only_when_the_cluster_says_so_and_its_p
     assert [each.name for each in ours.find({"attempt": "a1"})] == ["case-1"]
 
 
-def test_a_deletion_that_hangs_is_told(fake_cluster: FakeCluster, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(kubernetes, "_END_S", 0.5)
+def test_a_pod_that_is_over_is_not_waited_for_although_its_object_stays(fake_cluster: FakeCluster) -> None:
     with started(fake_cluster) as (ours, handle):
         until(ours, handle, Status.RUNNING)
         fake_cluster.controllers.holds_deletions = True
+        ours.stop(handle, 0)
+        assert (len(fake_cluster.names("pods")), ours.find({})) == (1, ())
+        fake_cluster.controllers.holds_deletions = False
+
+
+def test_a_pod_whose_node_tells_of_its_end_too_early_is_waited_for(
+    fake_cluster: FakeCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kubernetes, "_END_S", 0.5)
+    with started(fake_cluster) as (ours, handle):
+        until(ours, handle, Status.RUNNING)
+        fake_cluster.lose_node()
+        fake_cluster.evict_by_word("case-1")
         with pytest.raises(DeployerError, match="does not end, although it was deleted"):
             ours.stop(handle, 0)
-        fake_cluster.controllers.holds_deletions = False
+        fake_cluster.kubelet.up = True
         monkeypatch.undo()
 
 

@@ -175,9 +175,10 @@ class Ome(Deployer):
     def find(self, labels: Mapping[str, str]) -> Sequence[Handle]:
         """Services whatever their state, and pods whose service is gone; a load client's are its server's."""
         selector = ",".join((NAME_LABEL, *(f"{OURS}{name}={value}" for name, value in labels.items())))
-        kinds = ("pods", *self._clients.resources) if self.hosts_clients else ("pods",)
+        kinds = self._clients.resources if self.hosts_clients else ()
         api, namespace = self.cluster.api, self._options.namespace
-        made = [each for kind in kinds for each in api.list(kind, namespace, labels=selector) if _is_of_ome(each)]
+        clients = [each for kind in kinds for each in api.list(kind, namespace, labels=selector)]
+        made = [each for each in (*self.cluster.living_pods(namespace, selector), *clients) if _is_of_ome(each)]
         named = {server_of(each): each for each in (*made, *api.list(_SERVICES, namespace, labels=selector))}
         return tuple(self._handle(name, each) for name, each in named.items())
 
