@@ -190,7 +190,7 @@ class Archive:
 
         It has no login: an address that others can reach is refused unless `allow_remote` says otherwise.
         """
-        from optuna_tuner.results.dashboard import serve  # noqa: PLC0415  it loads optuna-dashboard
+        from optuna_tuner.results.dashboard.server import serve  # noqa: PLC0415  it loads optuna-dashboard
 
         serve(
             self._store, host=host, port=port, artifact_root=artifacts_folder(), ready=ready, allow_remote=allow_remote

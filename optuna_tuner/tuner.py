@@ -207,7 +207,7 @@ class Tuner(Archive):
 
     def hang(self, name: str, page: str) -> None:
         """Hang a report's HTML among the study's files in the dashboard, in the place of an earlier one."""
-        from optuna_tuner.results.dashboard import hang  # noqa: PLC0415  it loads optuna-dashboard
+        from optuna_tuner.results.dashboard.filling import hang  # noqa: PLC0415  it loads plotly
 
         record = self._store.studies.get(name)
         ensure_optuna_study(self._store, spec_of(record))
@@ -216,7 +216,7 @@ class Tuner(Archive):
         self._store.weathered(lambda: hang(storage, name, exhibit))
 
     def _publish(self, name: str) -> None:
-        from optuna_tuner.results.dashboard import fill  # noqa: PLC0415  it loads optuna-dashboard
+        from optuna_tuner.results.dashboard.filling import fill  # noqa: PLC0415  it loads plotly
 
         storage, study, shelf = self._store.optuna_storage(), self.study(name), self._shelf()
         self._store.weathered(lambda: fill(storage, study, shelf))

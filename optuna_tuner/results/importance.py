@@ -10,7 +10,6 @@ from typing import NamedTuple
 
 import optuna
 from optuna.distributions import BaseDistribution
-from optuna.importance import FanovaImportanceEvaluator, get_param_importances
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from optuna_tuner.search.evidence import KIND
@@ -64,6 +63,11 @@ def _is_again(trial: FrozenTrial) -> bool:
 @lru_cache(maxsize=16)
 def _shares(points: tuple[_Point, ...]) -> Mapping[str, float]:
     """Kept: 200 trials take five seconds, and a dashboard asks for the same again every few seconds."""
+    from optuna.importance import (  # noqa: PLC0415  scikit-learn takes a second to import
+        FanovaImportanceEvaluator,
+        get_param_importances,
+    )
+
     study = _study(points)
     shares = get_param_importances(study, evaluator=FanovaImportanceEvaluator(seed=0))
     _forget_trees()

@@ -20,7 +20,9 @@ from optuna.storages import RDBStorage
 
 from optuna_tuner import Tuner
 from optuna_tuner.clock import Deadline, poll
-from optuna_tuner.results.dashboard import DashboardStorage, dashboard_app, fill, make_server
+from optuna_tuner.results.dashboard.adapter import DashboardStorage
+from optuna_tuner.results.dashboard.filling import fill
+from optuna_tuner.results.dashboard.server import dashboard_app, make_server
 from optuna_tuner.results.dashboard.shelf import Shelf
 from optuna_tuner.results.trials import TrialState
 from optuna_tuner.results.views import study_view

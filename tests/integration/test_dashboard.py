@@ -19,7 +19,9 @@ import pytest
 from optuna.storages import RDBStorage
 
 from optuna_tuner.errors import EnvironmentFaultError, NotFoundError
-from optuna_tuner.results.dashboard import DashboardStorage, dashboard_app, fill, hang, make_server
+from optuna_tuner.results.dashboard.adapter import DashboardStorage
+from optuna_tuner.results.dashboard.filling import fill, hang
+from optuna_tuner.results.dashboard.server import dashboard_app, make_server
 from optuna_tuner.results.dashboard.shelf import Shelf
 from optuna_tuner.results.importance import importance_of
 from optuna_tuner.results.views import StudyView, study_view
@@ -30,7 +32,7 @@ from optuna_tuner.values import Params
 SERVE = """
 import sys
 from pathlib import Path
-from optuna_tuner.results.dashboard import serve
+from optuna_tuner.results.dashboard.server import serve
 from optuna_tuner.store.store import Store
 
 with Store.open(sys.argv[1]) as store:

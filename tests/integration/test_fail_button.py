@@ -11,8 +11,9 @@ import httpx
 import optuna
 import pytest
 
-from optuna_tuner.results.dashboard import DashboardStorage, dashboard_app, make_server
+from optuna_tuner.results.dashboard.adapter import DashboardStorage
 from optuna_tuner.results.dashboard.button import canceller
+from optuna_tuner.results.dashboard.server import dashboard_app, make_server
 from optuna_tuner.results.dashboard.shelf import Shelf
 from optuna_tuner.store.records import AttemptRecord, Outcome, Verdict
 from optuna_tuner.store.store import Store

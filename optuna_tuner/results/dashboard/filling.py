@@ -2,20 +2,21 @@
 
 What is there already is not written again, so that filling twice costs one read. Only attributes of the study are
 written, where the dashboard looks too: Optuna allows no others once a trial has ended.
+
+By the keys of optuna-dashboard 0.21, which are repeated here: importing it loads scikit-learn, which took three tenths
+of the CPU time of a short run. tests/integration/test_dashboard_notes.py holds them against its own.
 """
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from itertools import count, takewhile
 from typing import TYPE_CHECKING
 
 from optuna.storages import BaseStorage
 from optuna.study.study import _SYSTEM_ATTR_METRIC_NAMES
 from optuna.trial import FrozenTrial
-from optuna_dashboard._custom_plot_data import SYSTEM_ATTR_PLOT_DATA, get_plotly_graph_objects, save_graph_object_json
-from optuna_dashboard._note import note_str_key_prefix, note_ver_key, split_body
-from optuna_dashboard.artifact._backend import ARTIFACTS_ATTR_PREFIX, DASHBOARD_ARTIFACTS_ATTR_PREFIX
 
 from optuna_tuner.results import figures
 from optuna_tuner.results.dashboard.notes import is_ours, running_note, study_note, trial_note
@@ -26,6 +27,8 @@ from optuna_tuner.values import Json
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
+
+PIECE = 2045  # characters of an attribute at most
 
 
 class _Page:
@@ -48,33 +51,43 @@ class _Page:
             self.storage.set_study_system_attr(self.id, _SYSTEM_ATTR_METRIC_NAMES, metrics)
 
     def note(self, trial_id: int | None, body: str) -> None:
-        """The note of a trial, or of the study; a user's own is left alone.
-
-        By the dashboard's own keys: its `save_note_with_version` reads all attributes of the study for each note.
-        """
-        prefix, version = note_str_key_prefix(trial_id), note_ver_key(trial_id)
-        pieces = tuple(takewhile(self.system.__contains__, (f"{prefix}{place}" for place in count())))
-        present = "".join(self.system[piece] for piece in pieces)
+        """The note of a trial, or of the study; a user's own is left alone."""
+        place = "dashboard" if trial_id is None else f"dashboard:{trial_id}"
+        present = self._read(f"{place}:note_str:")
         if present != body and is_ours(present):
-            parts = {
-                version: self.system.get(version, 0) + 1,
-                **dict.fromkeys(pieces, ""),
-                **split_body(body, trial_id),
-            }
-            for key, part in parts.items():
-                self.storage.set_study_system_attr(self.id, key, part)
+            version = f"{place}:note_ver"
+            self._write(version, self.system.get(version, 0) + 1)
+            self._put(f"{place}:note_str:", body)
 
     def draw(self, name: str, figure_json: str) -> None:
         """A figure."""
-        if get_plotly_graph_objects(self.system).get(name) != figure_json:
-            save_graph_object_json(self.storage, self.id, f"{SYSTEM_ATTR_PLOT_DATA}{name}:", figure_json)
+        if self._read(f"dashboard:plot_data:{name}:") != figure_json:
+            self._put(f"dashboard:plot_data:{name}:", figure_json)
 
     def attach(self, trial_id: int | None, artifact_id: str, meta: str) -> None:
         """An artifact of a trial, or of the study."""
-        of_trial = f"{DASHBOARD_ARTIFACTS_ATTR_PREFIX}{trial_id}:{artifact_id}"
-        key = f"{ARTIFACTS_ATTR_PREFIX}{artifact_id}" if trial_id is None else of_trial
+        of_trial = f"dashboard:artifacts:{trial_id}:{artifact_id}"
+        key = f"artifacts:{artifact_id}" if trial_id is None else of_trial
         if self.system.get(key) != meta:
-            self.storage.set_study_system_attr(self.id, key, meta)
+            self._write(key, meta)
+
+    def _read(self, prefix: str) -> str:
+        """A long text."""
+        return "".join(self.system[key] for key in self._keys(prefix))
+
+    def _put(self, prefix: str, text: str) -> None:
+        """The same in as many pieces as it needs; those of a longer one before it become empty."""
+        pieces = [text[start : start + PIECE] for start in range(0, len(text), PIECE)]
+        for number, piece in enumerate(pieces):
+            self._write(f"{prefix}{number}", piece)
+        for key in self._keys(prefix)[len(pieces) :]:
+            self._write(key, "")
+
+    def _keys(self, prefix: str) -> Sequence[str]:
+        return tuple(takewhile(self.system.__contains__, (f"{prefix}{number}" for number in count())))
+
+    def _write(self, key: str, value: Json) -> None:
+        self.storage.set_study_system_attr(self.id, key, value)
 
 
 def hang(storage: BaseStorage, name: str, exhibit: Exhibit) -> None:
