@@ -31,6 +31,7 @@ FORWARDED = (
 )
 _FORWARD = "optuna_tuner.deployers.kubernetes_forward"
 _MIB = 1 << 20
+_LINGERING_S = 10.0  # for the object of a pod that is over, which as a rule goes in a second or two
 
 
 class Body(Protocol):
@@ -177,21 +178,26 @@ class Cluster:
 
         The object first, since a pod that is taken from it would have a successor at once. The pods are left to the
         cluster where it can: a second word while a node ends one has been seen to keep it there for a minute. Whether
-        nothing runs so many seconds after the grace; the object of a pod that is over may still be there.
+        nothing runs so many seconds after the grace; the object of a pod that is over may stay, and is soon left alone.
         """
         grace = max(1, math.ceil(grace_s))  # 0 would mean: forget it, wherever it runs
-        patience, told = Deadline.after(grace), set[str]()
+        patience, told, lingering = Deadline.after(grace), set[str](), Deadline.after(math.inf)
 
         def look() -> bool | None:
+            nonlocal lingering
             left = self._delete(whole)
-            pods = self.living_pods(whole.namespace, whole.pods)
-            for pod in pods:
+            pods = self.pods(whole.namespace, whole.pods)
+            living = [each for each in pods if not is_over(each)]
+            if pods and not (left or living):
+                lingering = lingering.within(_LINGERING_S)
+                return lingering.passed or None
+            for pod in living:
                 name, late = name_of(pod), patience.passed and name_of(pod) not in told
                 if late:  # by its own grace it might have longer
                     told.add(name)
                 if late or not (left or metadata_of(pod).get("deletionTimestamp")):
                     self.api.delete("pods", name, whole.namespace, grace_s=1 if late else grace)
-            return None if left or pods else True
+            return None if left or living else True
 
         gone = poll(look, Deadline.after(grace_s + within_s), 0.2)
         self._first.pop((whole.name, whole.namespace), None)

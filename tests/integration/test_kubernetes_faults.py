@@ -16,7 +16,7 @@ from pydantic import JsonValue
 
 from optuna_tuner import home
 from optuna_tuner.clock import Deadline, poll
-from optuna_tuner.deployers import kubernetes
+from optuna_tuner.deployers import kubernetes, kubernetes_cluster
 from optuna_tuner.deployers.kubernetes import Kubernetes
 from optuna_tuner.deployers.kubernetes_options import KubernetesOptions
 from optuna_tuner.errors import DeployerError, EnvironmentFaultError
@@ -192,7 +192,10 @@ def test_a_node_that_is_lost_is_believed_only_when_the_cluster_says_so_and_its_p
     assert [each.name for each in ours.find({"attempt": "a1"})] == ["case-1"]
 
 
-def test_a_pod_that_is_over_is_not_waited_for_although_its_object_stays(fake_cluster: FakeCluster) -> None:
+def test_a_pod_that_is_over_is_not_waited_for_although_its_object_stays(
+    fake_cluster: FakeCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kubernetes_cluster, "_LINGERING_S", 0.5)
     with started(fake_cluster) as (ours, handle):
         until(ours, handle, Status.RUNNING)
         fake_cluster.controllers.holds_deletions = True
