@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from types import MappingProxyType
 from typing import NamedTuple
@@ -34,9 +35,17 @@ class Importance:
 class _Point(NamedTuple):
     """What fANOVA looks at of one trial."""
 
-    params: tuple[tuple[str, Scalar], ...]
-    distributions: tuple[tuple[str, BaseDistribution], ...]
+    params: Mapping[str, Scalar]
+    distributions: Mapping[str, BaseDistribution]
     value: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Points:
+    """Those of one study, known by a digest: a cache keeps its keys, and a thousand points are more than a megabyte."""
+
+    digest: bytes
+    points: list[_Point] = field(compare=False)
 
 
 def importance_of(trials: Sequence[FrozenTrial], objective: int = 0) -> Importance:
@@ -49,11 +58,9 @@ def importance_of(trials: Sequence[FrozenTrial], objective: int = 0) -> Importan
     ran = [trial for trial in trials if trial.state is TrialState.COMPLETE and trial.params and not _is_again(trial)]
     if len(ran) < FEWEST_TRIALS or len({trial.values[objective] for trial in ran}) == 1:
         return Importance(method=FANOVA, shares={})
-    points = (
-        _Point(tuple(trial.params.items()), tuple(trial.distributions.items()), trial.values[objective])
-        for trial in ran
-    )
-    return Importance(method=FANOVA, shares=_shares(tuple(points)))
+    points = [_Point(trial.params, trial.distributions, trial.values[objective]) for trial in ran]
+    digest = hashlib.sha256(repr(points).encode()).digest()
+    return Importance(method=FANOVA, shares=_shares(_Points(digest, points)))
 
 
 def _is_again(trial: FrozenTrial) -> bool:
@@ -61,16 +68,17 @@ def _is_again(trial: FrozenTrial) -> bool:
 
 
 @lru_cache(maxsize=16)
-def _shares(points: tuple[_Point, ...]) -> Mapping[str, float]:
+def _shares(known: _Points) -> Mapping[str, float]:
     """Kept: 200 trials take five seconds, and a dashboard asks for the same again every few seconds."""
     from optuna.importance import (  # noqa: PLC0415  scikit-learn takes a second to import
         FanovaImportanceEvaluator,
         get_param_importances,
     )
 
-    study = _study(points)
+    study = _study(known.points)
     shares = get_param_importances(study, evaluator=FanovaImportanceEvaluator(seed=0))
     _forget_trees()
+    known.points.clear()
     return MappingProxyType(dict(sorted(shares.items(), key=lambda share: -share[1])))
 
 

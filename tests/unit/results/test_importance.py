@@ -23,9 +23,9 @@ TRIALS = [
 ]
 
 
-def trees() -> int:
+def alive(kind: str) -> int:
     gc.collect()
-    return sum(type(each).__name__ == "_FanovaTree" for each in gc.get_objects())
+    return sum(type(each).__name__ == kind for each in gc.get_objects())
 
 
 def test_the_flag_that_explains_the_value_comes_first() -> None:
@@ -34,10 +34,11 @@ def test_the_flag_that_explains_the_value_comes_first() -> None:
     assert sum(shares.values()) == pytest.approx(1.0)
 
 
-def test_nothing_of_the_forest_stays_in_memory() -> None:
-    before = trees()
-    importance_of(TRIALS)
-    assert trees() <= before
+@pytest.mark.parametrize("kind", ["_FanovaTree", "_Point"])
+def test_nothing_of_the_forest_and_of_the_trials_stays_in_memory(kind: str) -> None:
+    before = alive(kind)
+    importance_of(TRIALS[2:])
+    assert alive(kind) <= before
 
 
 def test_what_was_asked_before_is_not_computed_again(monkeypatch: pytest.MonkeyPatch) -> None:
