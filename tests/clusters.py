@@ -74,26 +74,23 @@ class Cluster:
 
     def objects(self, name: str = "") -> Sequence[str]:
         """All of ours, or of one server, in words."""
-        labels = f"optuna-tuner/name={name}" if name else "optuna-tuner/name"
         kinds = ["jobs", "pods", "services", "secrets", "configmaps", *(["inferenceservices"] if self.has_ome else [])]
-        found = {kind: self._api.list(kind, "default", labels=labels) for kind in kinds}
+        found = {kind: self._list(kind, name) for kind in kinds}
         return [f"{kind} {part(each, 'metadata')['name']}" for kind, listed in found.items() for each in listed]
-
-    def _living(self, name: str) -> bool:
-        """Whether a container of its pods runs or may yet."""
-        pods = self._api.list("pods", "default", labels=f"optuna-tuner/name={name}")
-        return not all(part(each, "status")["phase"] in {"Failed", "Succeeded"} for each in pods)
 
     def told(self, name: str) -> Sequence[str]:
         """The Events of one object, "REASON: MESSAGE" each."""
         return self._api.events(name, "default")
 
-    def remains(self, name: str) -> Sequence[str]:
-        """What is left of a server, after what it owned had time to go, and the objects of its pods that are over."""
-        if any(word.startswith("jobs") for word in self.objects(name)) or self._living(name):
-            return self.objects(name)
-        poll(lambda: None if self.objects(name) else True, Deadline.after(COLLECTED_S))
+    def remains(self, name: str = "") -> Sequence[str]:
+        """What is left of all, or of one server, after what a Job owned and the pods that are over had time to go."""
+        phases = {part(each, "status")["phase"] for each in self._list("pods", name)}
+        if not self._list("jobs", name) and phases <= {"Failed", "Succeeded"}:
+            poll(lambda: None if self.objects(name) else True, Deadline.after(COLLECTED_S))
         return self.objects(name)
+
+    def _list(self, kind: str, name: str) -> Sequence[Mapping[str, JsonValue]]:
+        return self._api.list(kind, "default", labels=f"optuna-tuner/name={name}" if name else "optuna-tuner/name")
 
 
 def mounted(folders: Iterable[str]) -> list[JsonValue]:

@@ -56,7 +56,7 @@ def test_a_study_runs_with_two_workers(cluster: Cluster, tuner: Tuner, tmp_path:
     trials = tuner.trials("pods")
     assert [trial.state for trial in trials] == [TrialState.FEASIBLE] * 2
     assert {trial.slot for trial in trials} <= {"kubernetes-0", "kubernetes-1"}
-    assert cluster.objects() == []
+    assert cluster.remains() == []
 
 
 def test_the_pod_of_a_killed_worker_is_found_and_ended(cluster: Cluster, tuner: Tuner, tmp_path: Path) -> None:
@@ -94,4 +94,4 @@ def test_genai_bench_runs_in_a_pod_next_to_the_server(cluster: Cluster, tuner: T
     [trial] = tuner.trials("pods")
     assert trial.state is TrialState.FEASIBLE
     assert any("measured by a Job in the cluster" in remark for remark in trial.remarks)
-    assert cluster.objects() == []
+    assert cluster.remains() == []
