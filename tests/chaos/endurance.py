@@ -2,8 +2,7 @@
 
 Optuna keeps the whole history of a study in memory, by design. So the long run is ten studies, one after another in
 the same process, each opened as a user would; the second and the last, which are equally long, are compared. How much
-one trial costs inside a single long study is measured apart, and printed beside it. Not hundreds of studies: SQLAlchemy
-keeps statements of every store that was ever opened, up to about a hundred stores and 0.2 MiB each.
+one trial costs inside a single long study is measured apart, and printed beside it.
 
 The process is looked at from outside, at rest between two studies: /proc alone, and the database's size.
 """
