@@ -176,6 +176,7 @@ class Tuner(Archive):
 
     def work(self, name: str | None = None, *, slot: str | None = None, max_trials: int | None = None) -> int:
         """Be one worker of a study in this process until it is done; returns how many trials it ran."""
+        gc.collect()  # a closed store is a cycle with a whole study in it; let it go before another one grows beside it
         with on_signals() as interruption:
             record = self._store.studies.get(name) if name else self._only_open_study()
             deadline = wall_time(spec_of(record))
@@ -191,7 +192,7 @@ class Tuner(Archive):
         if worker.heart.orders.fenced:
             raise DeclaredDeadError("this worker was not heard of for too long, and taken for dead; start it again")
         self._stop_if_passed(record, deadline)
-        gc.collect()  # a closed store is a cycle of SQLAlchemy of some megabytes, and Python is in no hurry with those
+        gc.collect()
         self._publish(record.name)
         return count
 
