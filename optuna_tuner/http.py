@@ -1,4 +1,4 @@
-"""One question to a server that may not be there."""
+"""Questions to a server that may not be there."""
 
 from __future__ import annotations
 
@@ -24,22 +24,24 @@ def authorization(endpoint: Endpoint) -> Mapping[str, str]:
     return {"Authorization": f"Bearer {key}"} if key else {}
 
 
-def get(url: str, timeout_s: float, headers: Mapping[str, str] | None = None) -> httpx.Response:
-    """The answer, whatever its status; proxies of the environment are left alone. Raises httpx.HTTPError.
-
-    `timeout_s` bounds each read, not the whole; the size is bounded as by `whole`.
-    """
+def client(timeout_s: float, headers: Mapping[str, str] | None = None) -> httpx.Client:
+    """For questions to one server. Proxies of the environment are left alone; `timeout_s` bounds each read."""
     import httpx  # noqa: PLC0415  a third of what checking a study file would import, and it asks nobody
 
-    with httpx.stream("GET", url, headers=headers, timeout=timeout_s, trust_env=False, verify=certificates()) as answer:
+    from optuna_tuner.cookies import NoCookies  # noqa: PLC0415  likewise
+
+    return httpx.Client(headers=headers, timeout=timeout_s, trust_env=False, verify=certificates(), cookies=NoCookies())
+
+
+def get(url: str, timeout_s: float, headers: Mapping[str, str] | None = None) -> httpx.Response:
+    """The answer, whatever its status, of a size bounded as by `whole`. Raises httpx.HTTPError."""
+    with client(timeout_s, headers) as asking, asking.stream("GET", url) as answer:
         return whole(answer)
 
 
 def post(url: str, document: Mapping[str, Json], timeout_s: float) -> httpx.Response:
     """The answer to a JSON document, whatever its status. Otherwise as `get`."""
-    import httpx  # noqa: PLC0415  likewise
-
-    with httpx.stream("POST", url, json=document, timeout=timeout_s, trust_env=False, verify=certificates()) as answer:
+    with client(timeout_s) as asking, asking.stream("POST", url, json=document) as answer:
         return whole(answer)
 
 

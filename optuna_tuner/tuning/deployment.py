@@ -8,7 +8,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from threading import Event, Thread
-from urllib.parse import urlsplit
 
 import httpx
 
@@ -258,9 +257,9 @@ def _speaks(endpoint: Endpoint) -> bool:
 
 
 def _listens(endpoint: Endpoint) -> bool:
-    address = urlsplit(endpoint.url)
+    address = httpx.URL(endpoint.url)
     try:
-        socket.create_connection((address.hostname or "", address.port or 80), PROBE_TIMEOUT_S).close()
+        socket.create_connection((address.host, address.port or 80), PROBE_TIMEOUT_S).close()
     except ConnectionRefusedError:
         return False
     except OSError:  # nothing that a server's end would show as

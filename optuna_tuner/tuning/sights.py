@@ -11,7 +11,7 @@ import psutil
 
 from optuna_tuner.clock import now
 from optuna_tuner.errors import EnvironmentFaultError, TrialError
-from optuna_tuner.http import authorization, certificates, whole
+from optuna_tuner.http import authorization, client, whole
 from optuna_tuner.tuning import nvml
 from optuna_tuner.tuning.deployment import Server
 from optuna_tuner.values import Metrics
@@ -39,13 +39,7 @@ class Page:
 
     def __init__(self, server: Server) -> None:
         self._engine, self._url = server.setting.parts.engine, f"{server.endpoint.url}/metrics"
-        self._client = httpx.Client(
-            headers=authorization(server.endpoint),
-            timeout=ASK_S,
-            trust_env=False,
-            follow_redirects=True,
-            verify=certificates(),
-        )
+        self._client = client(ASK_S, authorization(server.endpoint))
         self._failed, self._told = 0, False
 
     def look(self) -> Metrics:
@@ -53,7 +47,7 @@ class Page:
         if self._failed >= TRIES and not self._told:
             return {}
         try:
-            with self._client.stream("GET", self._url) as answer:
+            with self._client.stream("GET", self._url, follow_redirects=True) as answer:
                 found = self._engine.told(whole(answer).raise_for_status().text)
         except (httpx.HTTPError, httpx.InvalidURL, ValueError):
             found = {}

@@ -5,11 +5,10 @@ from __future__ import annotations
 import zlib
 from pathlib import Path, PurePosixPath
 
-import httpx
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from optuna_tuner.errors import BenchmarkError
-from optuna_tuner.http import whole
+from optuna_tuner.http import client, whole
 
 TIMEOUT_S = 30.0  # of each read
 MOST_BYTES = 2 << 30
@@ -32,7 +31,7 @@ class Copies:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._known: dict[str, tuple[int, int]] = {}
-        self._http = httpx.Client(timeout=TIMEOUT_S, trust_env=False)
+        self._http = client(TIMEOUT_S)
 
     def close(self) -> None:
         """Let go of the connection."""
