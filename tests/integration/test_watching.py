@@ -129,7 +129,7 @@ def test_a_server_that_is_gone_fails_nobody() -> None:
     journal = _Kept()
     with watching(server_at("http://127.0.0.1:1"), cast("Journal", journal)) as watch:
         found = watch.beside(MEASURED)
-    assert "client_cpu_cores.mean" in found.seen or found.seen["looks"] == 1
+    assert found.seen["looks"] >= 1
     assert not [name for name in found.seen if "requests" in name]
 
 
