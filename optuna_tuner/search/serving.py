@@ -12,7 +12,7 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial
 
 from optuna_tuner.search.candidates import Candidates, Key, key_of
-from optuna_tuner.search.encoding import Configuration, Encoding, Vector
+from optuna_tuner.search.encoding import Configuration, Encoding, Matrix, Vector
 from optuna_tuner.search.evidence import Evidence, evidence_of, pending
 from optuna_tuner.search.objection import Objection
 from optuna_tuner.search.one_by_one import OneByOne
@@ -29,6 +29,7 @@ AROUND = 5  # of the best are looked at with their neighbours
 CLIMBS = 3  # times
 REASONS = 5  # kept of what was passed over, each once
 LEAST = 3  # configurations that ran, before they are believed
+SAME = 0.15  # of a coordinate: what is nearer hardly tells more than the same value
 
 
 class Serving(OneByOne):
@@ -103,17 +104,27 @@ class Serving(OneByOne):
         runs = self._belief(evidence, others).runs if ran < len(evidence) else None
         known = self._encoding.points([*(each.configuration for each in evidence), *others])
 
-        def apart(configurations: Sequence[Configuration]) -> Vector:
-            points = self._encoding.points(configurations)
-            distance: Vector = ((points[:, None, :] - known[None, :, :]) ** 2).sum(axis=2).min(axis=1)
-            return distance if runs is None else distance * runs(configurations) ** 2
+        def away(configurations: Sequence[Configuration]) -> Vector:
+            distances = apart(self._encoding.points(configurations), known)
+            return distances if runs is None else distances * runs(configurations) ** 2
 
-        return apart
+        return away
 
     def _belief(self, evidence: Sequence[Evidence], others: Sequence[Configuration]) -> Belief:
         from optuna_tuner.search.belief import Belief  # noqa: PLC0415  scikit-learn takes a second to import
 
         return Belief(self._encoding, evidence, others, self._rng)
+
+
+def apart(points: Matrix, others: Matrix) -> Vector:
+    """How far each point is from all others, in every coordinate: what MaxPro designs maximize (Joseph et al. 2015).
+
+    Points that are far apart as a whole lie in the corners of the space, and try no value between the ends of a range;
+    and which of the coordinates will matter is not known yet.
+    """
+    gaps = (points[:, None, :] - others[None, :, :]) ** 2 + SAME**2
+    distances: Vector = np.exp(-np.log(gaps).sum(axis=2)).sum(axis=1) ** (-1 / points.shape[1])
+    return distances
 
 
 def climbed(shortlist: Shortlist, candidates: Candidates, evidence: Sequence[Evidence]) -> Shortlist:

@@ -105,3 +105,16 @@ def test_a_default_outside_the_space_still_has_its_place() -> None:
         trial = study.ask()
         study.tell(trial, float(suggest(space, trial).flags["limit"]))
     assert len({tuple(trial.params.items()) for trial in study.trials}) == 9
+
+
+def test_the_first_ones_also_try_what_lies_between_the_ends() -> None:
+    space: dict[str, Parameter] = {name: Choice(type="choice", choices=(1, 2, 4, 8)) for name in "abcde"}
+    study = optuna.create_study(direction="maximize")
+    for number in range(4):
+        settings = Sampler(kind="serving", seed=1, startup_trials=4)
+        study.sampler = make_sampler(Problem(space=space, sampler=settings), number)
+        trial = study.ask()
+        suggest(space, trial)
+        study.tell(trial, 1.0)
+    for name in space:
+        assert len({trial.params[name] for trial in study.trials}) >= 3, f"{name} was tried at few places"
