@@ -19,10 +19,15 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import ConstantKernel, Matern, WhiteKernel
 
+from optuna_tuner.search.effects import Effects
 from optuna_tuner.search.encoding import Configuration, Encoding, Matrix, Vector
 from optuna_tuner.search.evidence import Evidence, bounded
 
 TREES = 40
+VARIANCES = (
+    0.02,
+    20.0,
+)  # of what flags do each by itself, and of what they do together; that of all that was seen is 1
 TYPICAL_LENGTH = 1.0  # of a coordinate, before anything was seen: as long as its whole range
 SPREAD_OF_LENGTHS = 3.0  # standard deviation of their logarithm
 LEARNT_FROM = 80  # trials, evenly over the study: what learning the hyperparameters costs grows with their cube
@@ -185,7 +190,8 @@ def _fitted(
     if kernel is None:
         lengths = np.full(points.shape[1], TYPICAL_LENGTH)
         shape = Matern(length_scale=lengths, length_scale_bounds=(0.05, 20.0), nu=2.5)
-        kernel = ConstantKernel(1.0, (0.05, 20.0)) * shape + WhiteKernel(0.01, (1e-5, 0.3))
+        together = ConstantKernel(1.0, VARIANCES) * shape
+        kernel = ConstantKernel(1.0, VARIANCES) * Effects() + together + WhiteKernel(0.01, (1e-5, 0.3))
     process = GaussianProcessRegressor(kernel, normalize_y=True, alpha=1e-8, optimizer=optimizer)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # a length at its bound: the parameter does not matter
@@ -222,9 +228,9 @@ def _climb(loss: Callable[..., tuple[float, Vector]], start: Vector, bounds: Mat
 
     def with_prior(theta: Vector) -> tuple[float, Vector]:
         value, gradient = loss(theta, eval_gradient=True)
-        away = theta[1:-1] - typical  # the first is the variance, the last the noise
+        away = theta[2:-1] - typical  # the first two are variances, the last is the noise
         pull = np.zeros_like(theta)
-        pull[1:-1] = away / SPREAD_OF_LENGTHS**2
+        pull[2:-1] = away / SPREAD_OF_LENGTHS**2
         return value + 0.5 * float((away**2).sum()) / SPREAD_OF_LENGTHS**2, gradient + pull
 
     found = minimize(with_prior, start, jac=True, method="L-BFGS-B", bounds=bounds, options={"maxiter": CLIMBS})

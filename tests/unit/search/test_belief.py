@@ -10,7 +10,7 @@ import pytest
 from optuna_tuner.search.belief import LEARNT_FROM, Belief
 from optuna_tuner.search.encoding import Encoding
 from optuna_tuner.search.evidence import Evidence
-from optuna_tuner.spec.space import Float
+from optuna_tuner.spec.space import Float, Switch
 
 ENCODING = Encoding({"x": Float(type="float", low=0.0, high=1.0)})
 COUNT = 2 * LEARNT_FROM + 1
@@ -32,3 +32,22 @@ def test_a_trial_from_which_no_hyperparameter_was_learnt_is_believed_all_the_sam
     known = Belief(ENCODING, evidence, [], np.random.default_rng(0))
     peak = [{"x": 0.4}]
     assert known.worth(peak)[0] < without.worth(peak)[0] / 10
+
+
+def test_what_flags_do_by_themselves_is_believed_of_configurations_unlike_all_that_were_tried() -> None:
+    """Eight switches that each give something: only half of them were ever on together."""
+    names = "abcdefgh"
+    encoding = Encoding({name: Switch(type="switch") for name in names})
+    rng = np.random.default_rng(0)
+
+    def on(switches: str) -> Evidence:
+        value = float(np.exp(0.2 * len(switches) + rng.normal(0, 0.01)))
+        configuration = {name: name in switches for name in names}
+        return Evidence(configuration=configuration, ran=True, values=(value,), excesses={})
+
+    few = [on("".join(rng.choice(list(names), 4, replace=False))) for _ in range(16)]
+    belief = Belief(encoding, [on(""), *few], [], np.random.default_rng(0))
+    all_on, one_less = on(names).configuration, on(names[1:]).configuration
+    share, deviation, _ = belief.losses(all_on, [one_less])
+    assert share[0] == pytest.approx(1 - np.exp(-0.2), abs=0.06)
+    assert deviation[0] < 0.06
