@@ -31,7 +31,8 @@ class Effects(StationaryKernelMixin, NormalizedKernelMixin, Kernel):  # type: ig
         others = points if others is None else others
         covariances = np.zeros((len(points), len(others)))
         for mine, theirs in zip(points.T, others.T, strict=True):
-            gaps = np.abs(mine[:, None] - theirs) * (math.sqrt(5) / self.length)
-            covariances += (1 + gaps + gaps**2 / 3) * np.exp(-gaps)
+            values, places = np.unique(mine, return_inverse=True)  # of thousands of candidates, a flag has a few
+            gaps = np.abs(values[:, None] - theirs) * (math.sqrt(5) / self.length)
+            covariances += ((1 + gaps + gaps**2 / 3) * np.exp(-gaps))[places]
         covariances /= points.shape[1]
         return (covariances, np.empty((*covariances.shape, 0))) if eval_gradient else covariances
