@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,6 +11,7 @@ from optuna_tuner.clock import Deadline
 from optuna_tuner.doctor import Check, checks
 from optuna_tuner.errors import DeclaredDeadError, NotFoundError
 from optuna_tuner.home import artifacts_folder
+from optuna_tuner.idle_memory import give_back
 from optuna_tuner.rechecks import GateOrder, RerunOrder, gate_of, rerun_of
 from optuna_tuner.results.confirmable import demand_gain
 from optuna_tuner.results.trials import TrialView
@@ -176,7 +176,7 @@ class Tuner(Archive):
 
     def work(self, name: str | None = None, *, slot: str | None = None, max_trials: int | None = None) -> int:
         """Be one worker of a study in this process until it is done; returns how many trials it ran."""
-        gc.collect()  # a closed store is a cycle with a whole study in it; let it go before another one grows beside it
+        give_back()  # of earlier studies, before another one grows beside them
         with on_signals() as interruption:
             record = self._store.studies.get(name) if name else self._only_open_study()
             deadline = wall_time(spec_of(record))
@@ -192,8 +192,8 @@ class Tuner(Archive):
         if worker.heart.orders.fenced:
             raise DeclaredDeadError("this worker was not heard of for too long, and taken for dead; start it again")
         self._stop_if_passed(record, deadline)
-        gc.collect()
         self._publish(record.name)
+        give_back()
         return count
 
     def _want_run(self, name: str) -> StudyRecord:
