@@ -91,7 +91,8 @@ def test_a_study_finds_the_most_load_of_each_server_and_keeps_every_probe(
         assert found <= 1.2 * most(slots)  # a busy machine makes a server slower, never faster
         assert trial.metrics["ttft_ms.p90"] <= SLO_MS
         too_much = min(load for load, p90 in ttft if load > found and p90 > SLO_MS)
-        assert too_much <= max(found + 1, 1.1 * found) or "behind the best so far" in trial.load_search
+        early = any(word in trial.load_search for word in ("behind the best so far", "no more are allowed"))
+        assert too_much <= max(found + 1, 1.1 * found) or early  # on a busy machine repeats may use the probes up
         folder = home / "artifacts" / view.id / trial.attempt_id
         assert all((folder / level.report).exists() for level in trial.measurements)
     best = view.best.trial
