@@ -1,18 +1,26 @@
-"""A jar that stays empty."""
+"""An HTTP client that looks for no cookies."""
 
 from __future__ import annotations
 
-from http.client import HTTPResponse
-from http.cookiejar import CookieJar
-from urllib.request import Request
+import httpx
 
 
-class NoCookies(CookieJar):
-    """Takes no cookies.
+class _NoCookies(httpx.Cookies):
+    def extract_cookies(self, response: httpx.Response) -> None:
+        """Does nothing."""
 
-    To look for them Python parses the address of each answer, and keeps the last 128. Every trial's server has a port
-    of its own; so these small pieces lay everywhere in the memory of a worker, and kept it from being given back.
+
+class Cookieless(httpx.Client):
+    """Takes no cookies, and does not look for them.
+
+    To look for them httpx has Python parse the address of each request, of which Python keeps the last 128. Every
+    trial's server has a port of its own; so these small pieces lay everywhere in the memory of a worker, and kept it
+    from being given back.
     """
 
-    def extract_cookies(self, response: HTTPResponse, request: Request) -> None:
-        """Does nothing."""
+    _none = _NoCookies()
+
+    @property  # type: ignore[misc]  # nobody sets any
+    def cookies(self) -> httpx.Cookies:
+        """None, ever."""
+        return self._none

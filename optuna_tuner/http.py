@@ -26,11 +26,9 @@ def authorization(endpoint: Endpoint) -> Mapping[str, str]:
 
 def client(timeout_s: float, headers: Mapping[str, str] | None = None) -> httpx.Client:
     """For questions to one server. Proxies of the environment are left alone; `timeout_s` bounds each read."""
-    import httpx  # noqa: PLC0415  a third of what checking a study file would import, and it asks nobody
+    from optuna_tuner.cookies import Cookieless  # noqa: PLC0415  httpx is a third of what checking a study would import
 
-    from optuna_tuner.cookies import NoCookies  # noqa: PLC0415  likewise
-
-    return httpx.Client(headers=headers, timeout=timeout_s, trust_env=False, verify=certificates(), cookies=NoCookies())
+    return Cookieless(headers=headers, timeout=timeout_s, trust_env=False, verify=certificates())
 
 
 def get(url: str, timeout_s: float, headers: Mapping[str, str] | None = None) -> httpx.Response:
