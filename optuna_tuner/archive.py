@@ -26,10 +26,10 @@ from optuna_tuner.results.why import Why, read_why
 from optuna_tuner.spec.study import StudySpec
 from optuna_tuner.store.records import StudyRecord
 from optuna_tuner.store.store import Store
-from optuna_tuner.tuning.defaults import default_of
 from optuna_tuner.tuning.foreseen import anywhere
 from optuna_tuner.tuning.logs import server_log
 from optuna_tuner.tuning.model import model_paths
+from optuna_tuner.tuning.problem import problem_of
 from optuna_tuner.tuning.setting import assemble
 from optuna_tuner.values import Json
 
@@ -88,7 +88,7 @@ class Archive:
         """
         study = self.study(name)
         engine = cast("Engine", make(self._kinds, "engines", study.spec.engine))
-        return read_why(self._store, study, anywhere(study.spec, self._kinds), default_of(study.spec, engine))
+        return read_why(self._store, study, anywhere(study.spec, self._kinds), problem_of(study.spec, engine))
 
     def task_document(self, name: str) -> Mapping[str, Json]:
         """The result document of the older task format."""

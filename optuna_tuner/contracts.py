@@ -92,9 +92,8 @@ class Engine(Plugin):
     def identity(self, model: Model, params: Params, slot: Slot) -> Mapping[str, Scalar]:
         """What the server will effectively run with, as far as that is certain: equal ones are one server.
 
-        Flags by canonical name, the study's fixed ones among them, and variables of the environment by name with a `$`
-        before it. What cannot change the server, such as a flag that is given its default, is left out; what may is
-        not. Without an override it is the launch as it stands, which is always certain.
+        Flags by canonical name, fixed ones too, and variables of the environment, each after a `$`. What cannot change
+        the server, as a flag with its default, is left out; what may is not. By default the launch as it stands.
         """
         launch = self.render(model, params, slot)
         return {"argv": json.dumps(launch.argv), **{f"${name}": value for name, value in launch.env.items()}}
@@ -103,8 +102,7 @@ class Engine(Plugin):
         """The flags of `identity` that a read-back settles: what was asked of them matters no more once it is known.
 
         `resolved` is what `effective_config` gave. Two servers with equal read-backs whose identities differ in these
-        flags alone are one server; so a flag belongs here only if all that follows from it is told as well. None by
-        default.
+        flags alone are one server; so all that follows from such a flag must be told as well. None by default.
         """
         del resolved
         return frozenset()
@@ -117,11 +115,16 @@ class Engine(Plugin):
     def memory(self, params: Params) -> tuple[Layout, Settings] | None:
         """What the flags say of memory, the study's fixed ones among them; None where that is not certain.
 
-        A configuration may be refused for it, so there must be no flag or variable beside those that it tells of which
-        could take weights off the GPU, shrink them, or change which model is loaded. None by default.
+        A configuration may be refused for it: no other flag or variable of the launch may take weights off the GPU,
+        shrink them, or change which model is loaded. None by default.
         """
         del params
         return None
+
+    def expects(self, flag: str, value: Scalar) -> float:
+        """The logarithm of the factor by which servers are faster with it, as its guide has it; 0 by default. Pure."""
+        del flag, value
+        return 0.0
 
     @abstractmethod
     def identify(self, endpoint: Endpoint) -> str | None:
@@ -138,8 +141,7 @@ class Deployer(Plugin):
     def misfits(self, study: Mapping[str, Json]) -> Iterator[tuple[tuple[str | int, ...], str]]:
         """What a study file says outside of `deployer` that this deployer cannot do: the path of the value, and why.
 
-        Pure. `study` is the file as it was read: any piece of it may be missing or of another type, which is told by
-        others. Nothing by default.
+        Pure. Any piece of `study`, the file as it was read, may be missing or of another type. Nothing by default.
         """
         del study
         yield from ()

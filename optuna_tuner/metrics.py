@@ -153,3 +153,8 @@ def unit(metric: str) -> str:
     """A metric's unit; "1" for a count, a share, and a metric of the user's own."""
     known = METRICS.get(metric) or SUSTAINED.get(metric) or SEEN.get(metric)
     return known.unit if known else "1"
+
+
+def is_speed(metric: str) -> bool:
+    """Whether it is better of a faster server; not known, so false, of a metric of the user's own."""
+    return metric in SUSTAINED or metric == "goodput_share" or unit(metric) in {"ms", "s", "tok/s", "req/s"}

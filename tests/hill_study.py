@@ -13,8 +13,8 @@ from optuna_tuner.search.evidence import KIND
 from optuna_tuner.search.outlook import FEWEST
 from optuna_tuner.search.samplers import Problem, Repeated
 from optuna_tuner.search.verdict import SERVER_RUNS
+from optuna_tuner.spec.sampler import Sampler
 from optuna_tuner.spec.space import Int, Parameter, params_of, suggest
-from optuna_tuner.spec.study import Sampler
 from optuna_tuner.store.records import AttemptKind
 
 SPACE: dict[str, Parameter] = {

@@ -1,4 +1,4 @@
-"""What is known against a landscape's configurations before anything is launched: by the engine's real rules."""
+"""What is known of a landscape's configurations before anything is launched: by the engine's real rules and guides."""
 
 from __future__ import annotations
 
@@ -19,10 +19,15 @@ def known_against(landscape: Landscape) -> Objection:
 
     It knows nothing of the landscape's own truth.
     """
-    part = Part.model_validate({"kind": landscape.engine, "version": landscape.version, "flags": dict(landscape.fixed)})
-    engine = cast("Engine", make(InstalledKinds(), "engines", part))
+    engine = engine_of(landscape)
     ask = first_of(engine_rules(engine, landscape.model, landscape.slot), _memory(landscape, engine))
     return remembered(lambda params: ask(_written(params)))
+
+
+def engine_of(landscape: Landscape) -> Engine:
+    """The engine whose flags these are, in its exact version."""
+    part = Part.model_validate({"kind": landscape.engine, "version": landscape.version, "flags": dict(landscape.fixed)})
+    return cast("Engine", make(InstalledKinds(), "engines", part))
 
 
 def _written(params: Params) -> Params:

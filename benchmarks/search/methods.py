@@ -16,6 +16,7 @@ from optuna_tuner.search.objection import Objection
 from optuna_tuner.search.search import SamplerKind
 from optuna_tuner.spec.space import suggest
 from search.contest import Method, MethodMaker, excesses, metrics
+from search.known import engine_of
 from search.landscape import Configuration, Landscape, Truth
 from search.others import OTHERS
 
@@ -37,6 +38,7 @@ class Ours:
             default=landscape.default,
             first=landscape.first,
             sampler=kind,
+            expectation=engine_of(landscape).expects,
         )
 
     def ask(self) -> tuple[int, Configuration]:

@@ -42,6 +42,9 @@ def show_plan(session: Session, plan: Plan, output: str) -> None:
         session.out.print(f"Beside the speed: {plan.beyond_speed}", soft_wrap=True)
     for line in plan.warm_start:
         session.out.print(f"From an older study: {line}", soft_wrap=True)
+    if plan.expected:
+        flags = ", ".join(plan.expected)
+        session.out.print(f"Begins with the engine's guide, until trials say otherwise, of: {flags}", soft_wrap=True)
     titles = [*["The engine's own default"] * spec.baseline, *["Tried first"] * len(spec.first)]
     for place, launch in enumerate(plan.launches):
         title = titles[place] if place < len(titles) else "An example from the space"

@@ -113,6 +113,10 @@ class Simulated(Engine):
         own = f"simulated, not measured: a model of {self._options.like}{ignored}"
         return (own, *self._true.remarks(self._told(model), params, self._imagined(slot)))
 
+    def expects(self, flag: str, value: Scalar) -> float:
+        """As of the true engine."""
+        return self._true.expects(flag, value)
+
     def diagnose(self, log: str, exit_code: int | None) -> Diagnosis:
         """As the true engine reads its own log."""
         return self._true.diagnose(log, exit_code)

@@ -15,6 +15,7 @@ from optuna_tuner.contracts import Engine
 from optuna_tuner.engines.argv import Flags, Spelling, whole
 from optuna_tuner.engines.asking import answer, counted, scalars, served_model
 from optuna_tuner.engines.diagnosis import diagnosed
+from optuna_tuner.engines.expectations import expected
 from optuna_tuner.engines.identity import identity
 from optuna_tuner.engines.known_rules import broken, remarks, rewritten
 from optuna_tuner.engines.known_values import known_values
@@ -118,6 +119,10 @@ class Vllm(Engine):
         """By the flags of memory_flags.yaml."""
         flags = self._options.spelling.merged(self._options.flags, params)
         return said_of_memory(self.kind, self.catalogue(), flags, self._options.variables(params.env))
+
+    def expects(self, flag: str, value: Scalar) -> float:
+        """By expectations.yaml."""
+        return expected(self.kind, self.canonical(flag), value)
 
     def diagnose(self, log: str, exit_code: int | None) -> Diagnosis:
         """The root cause, read through "Engine core initialization failed"."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import optuna
@@ -18,7 +17,7 @@ from optuna_tuner.search.simplifying import Simplification
 from optuna_tuner.search.worth import Loss, Worths, worths
 from optuna_tuner.store.records import AttemptKind
 from optuna_tuner.store.store import Store
-from optuna_tuner.values import Json, Scalar
+from optuna_tuner.values import Json
 
 AHEAD = 10  # trials, where none is left of the budget
 UNKNOWN = (
@@ -75,13 +74,13 @@ class Why:
         return f"{self.trials} more trials could bring about {100 * self.outlook:.1f} %."
 
 
-def read_why(store: Store, view: StudyView, objection: Objection, default: Mapping[str, Scalar]) -> Why:
-    """What is believed now, by what Optuna's history says; `default` is what the engine has of itself."""
+def read_why(store: Store, view: StudyView, objection: Objection, problem: Problem) -> Why:
+    """What is believed now, by what Optuna's history says; `problem` is what the sampler was asked."""
     best, left = view.best.trial, view.budget - view.spent or AHEAD
     if best is None or view.spec.is_benchmark:
         return Why(number=None, worths=None, trials=left, outlook=None)
     number = None if best.kind is AttemptKind.BASELINE else best.number
-    problem, margin = Problem.of(view.spec, default), settings(view.spec).min_gain
+    margin = settings(view.spec).min_gain
 
     def read() -> Why:
         with warnings.catch_warnings():

@@ -6,42 +6,34 @@ effects. Whether a server runs at all is a forest's vote, since memory and valid
 
 from __future__ import annotations
 
-import math
-import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from copy import copy
 from functools import cached_property
 
 import numpy as np
-from scipy.optimize import minimize
 from scipy.stats import norm
 from sklearn.ensemble import ExtraTreesClassifier
-from sklearn.exceptions import ConvergenceWarning
 from sklearn.gaussian_process import GaussianProcessRegressor
-from sklearn.gaussian_process.kernels import ConstantKernel, Matern, WhiteKernel
+from sklearn.gaussian_process.kernels import Kernel
 
-from optuna_tuner.search.effects import Effects
+from optuna_tuner.search import processes
 from optuna_tuner.search.encoding import Configuration, Encoding, Matrix, Vector
 from optuna_tuner.search.evidence import Evidence, bounded
+from optuna_tuner.search.expectation import Expected
 
 TREES = 40
-VARIANCES = (
-    0.02,
-    20.0,
-)  # of what flags do each by itself, and of what they do together; that of all that was seen is 1
-TYPICAL_LENGTH = 1.0  # of a coordinate, before anything was seen: as long as its whole range
-SPREAD_OF_LENGTHS = 3.0  # standard deviation of their logarithm
-LEARNT_FROM = 80  # trials, evenly over the study: what learning the hyperparameters costs grows with their cube
-CLIMBS = 25  # iterations: more change the hyperparameters, and not what is asked next
 NOISE = 0.02  # of one measurement: where no more is left to learn than that, nothing is (Huang et al. 2006)
 LIKELY = 0.5  # what rather fails than runs counts even less than its chance: failures cost minutes, and teach little
 WORTHWHILE = 0.01  # an improvement by less, as a share, is not looked for: it would drown in the noise
-SMALLEST = 1e-6  # of a standard deviation, to divide by
-JITTER = 1e-6  # of the variance of the targets: equal points would have no triangular root
 AUGMENTATION = 0.05  # of the Chebyshev scalarization, as in ParEGO (Knowles 2006)
 
 
 class Belief:
-    """Made of the evidence; `pending` are configurations that others are trying now."""
+    """Made of the evidence; `pending` are configurations that others are trying now.
+
+    What is expected of configurations is where belief in the objective begins; it counts for one objective, whose
+    values have one sign.
+    """
 
     def __init__(
         self,
@@ -49,12 +41,28 @@ class Belief:
         evidence: Sequence[Evidence],
         pending: Sequence[Configuration],
         rng: np.random.Generator,
+        expected: Expected | None = None,
     ) -> None:
         self._encoding, self._rng = encoding, rng
         self._evidence = evidence
         self._ran = [each for each in evidence if each.ran]
         self._points = encoding.points([each.configuration for each in self._ran])
         self._pending = encoding.points(pending) if pending else None
+        self._expects = expected or Expected()
+        self._lengths: Vector = np.ones(len(encoding.graded))  # times those that are learnt
+        self._learnt: dict[str, Kernel] = {}  # by constraint; the objective's has no name
+
+    def doubting(self) -> Belief:
+        """The same with lengths half as long: less sure of what lies between the values of numbers that were tried.
+
+        Few trials fit many lengths, and the most probable ones may be too long by far (Wang and de Freitas 2014). Of
+        switches and words, between whose values nothing lies, it is as sure as before.
+        """
+        other = copy(self)
+        other._lengths = np.where(self._encoding.graded, self._lengths / 2, self._lengths)  # noqa: SLF001  one of us
+        for made_with_lengths in ("_objective", "_constraints", "_best"):
+            other.__dict__.pop(made_with_lengths, None)
+        return other
 
     def runs(self, configurations: Sequence[Configuration]) -> Vector:
         """The probability that the server runs at all."""
@@ -73,8 +81,8 @@ class Belief:
         holds: Vector = runs * np.minimum(1.0, runs / LIKELY) * self._kept(points)
         if self._best is None:
             return holds
-        mean, deviation = _predicted(self._objective, points)
-        lead = (mean - self._best - WORTHWHILE) / deviation
+        mean, deviation = processes.predicted(self._objective, points)
+        lead = (mean + self._expected(configurations) - self._best - WORTHWHILE) / deviation
         gain: Vector = deviation * (lead * norm.cdf(lead) + norm.pdf(lead)) * (1 - NOISE / np.hypot(deviation, NOISE))
         return gain * holds
 
@@ -84,7 +92,8 @@ class Belief:
         For one objective, whose values have one sign.
         """
         points = self._encoding.points([one, *others])
-        mean, covariance = _believed(self._objective, points)
+        mean, covariance = processes.believed(self._objective, points)
+        mean = mean + self._expected([one, *others])
         lead = mean[0] - mean[1:]
         variance = covariance[0, 0] + covariance.diagonal()[1:] - 2 * covariance[0, 1:]
         shares = -np.expm1(-lead) if self._is_more_better else np.expm1(lead)
@@ -95,11 +104,17 @@ class Belief:
     def _is_more_better(self) -> bool:
         return any((each.values or (0.0,))[0] > 0 for each in self._ran)  # else values are the negative of what is told
 
+    @cached_property
+    def _has_shares(self) -> bool:
+        """Whether there is one objective, whose values have one sign: its logarithm was taken then."""
+        values = [value for each in self._ran for value in each.values or ()]
+        return len(values) == len(self._ran) and (min(values) > 0 or max(values) < 0)
+
     def _kept(self, points: Matrix) -> Vector:
         """The probability that a server that runs keeps every constraint."""
         kept: Vector = np.ones(len(points))
         for process in self._constraints:
-            mean, deviation = _predicted(process, points)
+            mean, deviation = processes.predicted(process, points)
             kept = kept * norm.cdf(-mean / deviation)
         return kept
 
@@ -109,15 +124,15 @@ class Belief:
         Shares of that one's value, a row a world; zero where it gains nothing, does not run, or breaks a constraint.
         None where nothing holds yet, or where values have both signs, and so no shares. For one objective.
         """
-        values = np.array([each.values for each in self._ran], dtype=np.float64)
-        if self._best is None or not ((values > 0).all() or (values < 0).all()):
+        if self._best is None or not self._has_shares:
             return None
-        points = self._encoding.points(configurations)
-        truths = _drawn(self._objective, np.vstack([self._best_point, points]), worlds, self._rng)
+        compared = [self._best_configuration, *configurations]
+        points = self._encoding.points(compared)
+        truths = processes.drawn(self._objective, points, worlds, self._rng) + self._expected(compared)
         lead = np.maximum(0.0, truths[:, 1:] - truths[:, :1])
         holds = self._rng.random((worlds, 1)) < self.runs(configurations)  # what fails, fails for a common reason
         for process in self._constraints:
-            holds &= _drawn(process, points, worlds, self._rng) <= 0
+            holds &= processes.drawn(process, points[1:], worlds, self._rng) <= 0
         shares: Matrix = np.expm1(lead) if self._is_more_better else -np.expm1(-lead)
         return shares * holds
 
@@ -135,28 +150,38 @@ class Belief:
         """One for each constraint that was broken; one that never was counts as kept."""
         names = {name: None for each in self._ran for name in each.excesses}
         told = [np.array([bounded(each.excesses.get(name, 0.0)) for each in self._ran]) for name in names]
-        return [self._process(logarithms) for logarithms in told if (logarithms > 0).any()]
+        return [self._process(name, each) for name, each in zip(names, told, strict=True) if (each > 0).any()]
 
     @cached_property
     def _objective(self) -> GaussianProcessRegressor:
-        return self._process(self._scalar())
+        """By how much it is better than expected."""
+        return self._process("", self._scalar - self._expected([each.configuration for each in self._ran]))
+
+    def _expected(self, configurations: Sequence[Configuration]) -> Vector:
+        return self._expects(configurations) if self._has_shares else np.zeros(len(configurations))
+
+    @cached_property
+    def _feasible(self) -> Sequence[Configuration]:
+        return [each.configuration for each in self._ran if each.feasible]
+
+    def _promise(self, configurations: Sequence[Configuration]) -> Vector:
+        """The objective that is believed of each."""
+        mean: Vector = self._objective.predict(self._encoding.points(configurations))
+        return mean + self._expected(configurations)
 
     @cached_property
     def _best(self) -> float | None:
-        """The expected objective of the best feasible configuration; None where there is none."""
-        feasible = np.array([each.feasible for each in self._ran])
-        return float(self._objective.predict(self._points[feasible]).max()) if feasible.any() else None
+        """The objective that is believed of the best feasible configuration; None where there is none."""
+        return float(self._promise(self._feasible).max()) if self._feasible else None
 
     @property
-    def _best_point(self) -> Vector:
-        """Of that configuration."""
-        feasible = self._points[[each.feasible for each in self._ran]]
-        best: Vector = feasible[self._objective.predict(feasible).argmax()]
-        return best
+    def _best_configuration(self) -> Configuration:
+        return self._feasible[int(self._promise(self._feasible).argmax())]
 
     def _features(self, configurations: Sequence[Configuration]) -> Matrix:
         return np.hstack([self._encoding.points(configurations), self._encoding.products(configurations)])
 
+    @cached_property
     def _scalar(self) -> Vector:
         """One number a configuration, larger is better; several objectives are weighted at random, anew each time."""
         values = np.array([each.values for each in self._ran], dtype=np.float64)
@@ -167,74 +192,16 @@ class Belief:
         scalar: Vector = behind.min(axis=1) + AUGMENTATION * behind.sum(axis=1)
         return scalar
 
-    def _process(self, targets: Vector) -> GaussianProcessRegressor:
+    def _process(self, name: str, targets: Vector) -> GaussianProcessRegressor:
         """A Gaussian process of these targets; what is pending counts as if it had come out as expected."""
-        points, count = self._points, len(targets)
-        some = np.linspace(0, count - 1, min(count, LEARNT_FROM)).round().astype(int)
-        process = _fitted(points[some], targets[some], _climb)
-        if len(some) < count:
-            process = _fitted(points, targets, None, process.kernel_)
+        if name not in self._learnt:
+            self._learnt[name] = processes.learnt(self._points, targets)
+        kernel = processes.shortened(self._learnt[name], self._lengths)
+        process = processes.told(kernel, self._points, targets)
         if self._pending is None:
             return process
-        known = np.vstack([points, self._pending])
-        expected = np.concatenate([targets, process.predict(self._pending)])
-        return _fitted(known, expected, None, process.kernel_)
-
-
-Climb = Callable[..., tuple[Vector, float]]
-
-
-def _fitted(
-    points: Matrix, targets: Vector, optimizer: Climb | None, kernel: object | None = None
-) -> GaussianProcessRegressor:
-    if kernel is None:
-        lengths = np.full(points.shape[1], TYPICAL_LENGTH)
-        shape = Matern(length_scale=lengths, length_scale_bounds=(0.05, 20.0), nu=2.5)
-        together = ConstantKernel(1.0, VARIANCES) * shape
-        kernel = ConstantKernel(1.0, VARIANCES) * Effects() + together + WhiteKernel(0.01, (1e-5, 0.3))
-    process = GaussianProcessRegressor(kernel, normalize_y=True, alpha=1e-8, optimizer=optimizer)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # a length at its bound: the parameter does not matter
-        process.fit(points, targets)
-    return process
-
-
-def _predicted(process: GaussianProcessRegressor, points: Matrix) -> tuple[Vector, Vector]:
-    """Means and standard deviations; never quite 0, which the second ones may fall below by rounding."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Predicted variances smaller than 0")
-        mean, deviation = process.predict(points, return_std=True)
-    return mean, np.maximum(deviation, SMALLEST)
-
-
-def _drawn(process: GaussianProcessRegressor, points: Matrix, count: int, rng: np.random.Generator) -> Matrix:
-    """So many draws of the true values at these points together, without the noise of a measurement; a row a draw."""
-    mean, covariance = _believed(process, points)
-    drawn: Matrix = mean + rng.standard_normal((count, len(points))) @ np.linalg.cholesky(covariance).T
-    return drawn
-
-
-def _believed(process: GaussianProcessRegressor, points: Matrix) -> tuple[Vector, Matrix]:
-    """Means and covariance of the true values at these points, without the noise of a measurement."""
-    mean, covariance = process.predict(points, return_cov=True)
-    scale = float(process._y_train_std) ** 2  # noqa: SLF001  scikit-learn has no other way to the scale of the targets
-    noise = process.kernel_.k2.noise_level
-    return mean, covariance - (noise - JITTER) * scale * np.eye(len(points))
-
-
-def _climb(loss: Callable[..., tuple[float, Vector]], start: Vector, bounds: Matrix) -> tuple[Vector, float]:
-    """The most probable hyperparameters; few trials say little of many lengths, so these stay near what is typical."""
-    typical = math.log(TYPICAL_LENGTH)
-
-    def with_prior(theta: Vector) -> tuple[float, Vector]:
-        value, gradient = loss(theta, eval_gradient=True)
-        away = theta[2:-1] - typical  # the first two are variances, the last is the noise
-        pull = np.zeros_like(theta)
-        pull[2:-1] = away / SPREAD_OF_LENGTHS**2
-        return value + 0.5 * float((away**2).sum()) / SPREAD_OF_LENGTHS**2, gradient + pull
-
-    found = minimize(with_prior, start, jac=True, method="L-BFGS-B", bounds=bounds, options={"maxiter": CLIMBS})
-    return found.x, found.fun
+        known = np.vstack([self._points, self._pending])
+        return processes.told(kernel, known, np.concatenate([targets, process.predict(self._pending)]))
 
 
 def _logarithm(values: Vector) -> Vector:

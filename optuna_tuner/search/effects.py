@@ -7,7 +7,7 @@ import math
 import numpy as np
 from sklearn.gaussian_process.kernels import Kernel, NormalizedKernelMixin, StationaryKernelMixin
 
-from optuna_tuner.search.encoding import Matrix
+from optuna_tuner.search.encoding import Matrix, Vector
 
 
 class Effects(StationaryKernelMixin, NormalizedKernelMixin, Kernel):  # type: ignore[misc]
@@ -17,9 +17,9 @@ class Effects(StationaryKernelMixin, NormalizedKernelMixin, Kernel):  # type: ig
     is learnt from all trials then, and not only from those that are alike in all other flags.
     """
 
-    def __init__(self, length: float = 1.0) -> None:
-        """`length` is that of every coordinate; by default that of its whole range."""
-        self.length = length
+    def __init__(self, lengths: float | Vector = 1.0) -> None:
+        """`lengths` are those of the coordinates, or of each; by default that of its whole range."""
+        self.lengths = lengths
 
     def __call__(
         self,
@@ -30,9 +30,10 @@ class Effects(StationaryKernelMixin, NormalizedKernelMixin, Kernel):  # type: ig
         """Covariances of the points with the others, or with each other; there is no hyperparameter to derive by."""
         others = points if others is None else others
         covariances = np.zeros((len(points), len(others)))
-        for mine, theirs in zip(points.T, others.T, strict=True):
+        lengths = np.broadcast_to(self.lengths, points.shape[1])
+        for mine, theirs, length in zip(points.T, others.T, lengths, strict=True):
             values, places = np.unique(mine, return_inverse=True)  # of thousands of candidates, a flag has a few
-            gaps = np.abs(values[:, None] - theirs) * (math.sqrt(5) / self.length)
+            gaps = np.abs(values[:, None] - theirs) * (math.sqrt(5) / length)
             covariances += ((1 + gaps + gaps**2 / 3) * np.exp(-gaps))[places]
         covariances /= points.shape[1]
         return (covariances, np.empty((*covariances.shape, 0))) if eval_gradient else covariances

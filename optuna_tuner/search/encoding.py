@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
 from itertools import combinations
 
 import numpy as np
@@ -32,10 +33,17 @@ class Encoding:
     """
 
     def __init__(self, space: Mapping[str, Parameter]) -> None:
+        self._space = space
         self._coordinates = {name: _coordinates(parameter) for name, parameter in space.items()}
         self._missing = {name: (NOWHERE,) * len(self._coordinates[name](_any(each))) for name, each in space.items()}
         self._sizes = [name for name, parameter in space.items() if _is_size(parameter)]
         self._pairs = tuple(combinations(range(len(self._sizes)), 2))
+
+    @cached_property
+    def graded(self) -> NDArray[np.bool_]:
+        """Which coordinates have values between others, as sizes have and switches have not."""
+        widths = {name: len(each) for name, each in self._missing.items()}
+        return np.repeat([_is_graded(self._space[name]) for name in widths], list(widths.values()))
 
     def points(self, configurations: Sequence[Configuration]) -> Matrix:
         """One row a configuration."""
@@ -125,6 +133,13 @@ class _Scale:
             return APART
         low, high, here = (math.log(each) if self._log else each for each in (self._low, self._high, number))
         return (here - low) / (high - low) if high > low else float(np.sign(here - low))
+
+
+def _is_graded(parameter: Parameter) -> bool:
+    """Whether its values are more than two numbers."""
+    if isinstance(parameter, Choice):
+        return is_ordered(parameter) and len(parameter.choices) > PAIR
+    return not isinstance(parameter, Switch) and parameter.size() not in {1, PAIR}
 
 
 def _is_size(parameter: Parameter) -> bool:

@@ -11,6 +11,7 @@ from optuna.study import Study
 from optuna_tuner.search.candidates import Candidates
 from optuna_tuner.search.encoding import Configuration, Encoding, Matrix
 from optuna_tuner.search.evidence import Evidence, evidence_of, pending
+from optuna_tuner.search.expectation import Expected
 from optuna_tuner.search.objection import Objection
 from optuna_tuner.search.samplers import Problem
 from optuna_tuner.search.serving import climbed, tried
@@ -64,7 +65,8 @@ def _gains(
     from optuna_tuner.search.belief import Belief  # noqa: PLC0415  scikit-learn takes a second to import
 
     seed = len(evidence)  # whoever asks comes to the same answer
-    belief = Belief(Encoding(problem.space), evidence, others, np.random.default_rng(seed))
+    expected = Expected(problem.expectation)
+    belief = Belief(Encoding(problem.space), evidence, others, np.random.default_rng(seed), expected)
 
     def against(configuration: Configuration) -> str | None:
         return objection(params_of(problem.space, configuration))

@@ -13,6 +13,7 @@ from optuna.samplers import BaseSampler
 from optuna.study import Study
 from optuna.trial import FrozenTrial
 
+from optuna_tuner.search.expectation import Expectation, nothing_expected
 from optuna_tuner.search.gp import Gp
 from optuna_tuner.search.grid import Grid
 from optuna_tuner.search.joint import JointQmc, JointTpe
@@ -20,8 +21,9 @@ from optuna_tuner.search.objection import NOTHING_KNOWN, Objection
 from optuna_tuner.search.one_by_one import OneByOne
 from optuna_tuner.search.redrawing import Redrawing
 from optuna_tuner.search.serving import Serving
+from optuna_tuner.spec.sampler import Pruner, Sampler
 from optuna_tuner.spec.space import Parameter, shell_word
-from optuna_tuner.spec.study import Pruner, Sampler, StudySpec
+from optuna_tuner.spec.study import StudySpec
 from optuna_tuner.values import Params, Scalar
 
 CANDIDATES = 24  # of which TPE takes the best: Optuna's default
@@ -36,6 +38,7 @@ class Problem:
         sampler: which sampler, and its settings.
         ahead: how many trials have their parameters before the sampler is asked: the baseline, and those named first.
         default: what a parameter is where it is left to the engine, as far as that is known.
+        expectation: what is expected of parameters before anything was measured.
 
     """
 
@@ -43,6 +46,7 @@ class Problem:
     sampler: Sampler
     ahead: int = 0
     default: Mapping[str, Scalar] = field(default_factory=dict)
+    expectation: Expectation = nothing_expected
 
     @property
     def spread(self) -> int:
@@ -50,10 +54,15 @@ class Problem:
         return self.ahead + self.sampler.startup_trials
 
     @classmethod
-    def of(cls, spec: StudySpec, default: Mapping[str, Scalar] | None = None) -> Problem:
+    def of(
+        cls,
+        spec: StudySpec,
+        default: Mapping[str, Scalar] | None = None,
+        expectation: Expectation = nothing_expected,
+    ) -> Problem:
         """A study's."""
         ahead = spec.baseline + len(spec.first)
-        return cls(space=spec.space, sampler=spec.sampler, ahead=ahead, default=default or {})
+        return cls(space=spec.space, sampler=spec.sampler, ahead=ahead, default=default or {}, expectation=expectation)
 
 
 def make_sampler(problem: Problem, number: int, objection: Objection = NOTHING_KNOWN) -> BaseSampler:
@@ -74,7 +83,12 @@ def make_sampler(problem: Problem, number: int, objection: Objection = NOTHING_K
             return Grid(problem.space, objection)
         if kind == "serving" or (kind == "gp" and number < problem.spread):
             return Serving(
-                problem.space, spread=problem.spread, seed=seed, objection=objection, default=problem.default
+                problem.space,
+                spread=problem.spread,
+                seed=seed,
+                objection=objection,
+                default=problem.default,
+                expectation=problem.expectation,
             )
         loose = _loose(problem, seed_of(problem.sampler.seed, f"{number} again"))
         return Redrawing(_favourite(problem, seed), loose, problem.space, objection)

@@ -14,6 +14,7 @@ from optuna.trial import Trial, TrialState
 from pydantic import TypeAdapter
 
 from optuna_tuner.errors import ConflictError, EnvironmentFaultError, NotFoundError
+from optuna_tuner.search.expectation import Expectation, nothing_expected
 from optuna_tuner.search.gp import missing_for
 from optuna_tuner.search.objection import NOTHING_KNOWN, Objection, first_of, forbidden
 from optuna_tuner.search.outlook import outlook
@@ -21,8 +22,9 @@ from optuna_tuner.search.samplers import Problem
 from optuna_tuner.search.trials import Told, Trials, made_study
 from optuna_tuner.search.verdict import all_violated, score
 from optuna_tuner.spec.goals import Goals
+from optuna_tuner.spec.sampler import Sampler
 from optuna_tuner.spec.space import Parameter, params_of, written_in
-from optuna_tuner.spec.study import Rule, Sampler
+from optuna_tuner.spec.study import Rule
 from optuna_tuner.values import Blame, Cause, Load, LoadKind, Measurement, Params, Scalar
 
 Written = Mapping[str, object]  # as in a study file, or made of the same types already
@@ -67,6 +69,9 @@ class Search:
         rules: conditions that no configuration may fulfil, or a function that says why one may not be tried.
         default: what runs when nothing is set. It is tried first.
         first: configurations to try next, before the sampler chooses.
+        expectation: what you expect of one parameter's value: the logarithm of the factor by which the objective is
+            better with it, 0 for nothing. The search begins with it; trials that say otherwise outweigh it. For
+            `serving` and one objective.
         sampler: as under `sampler.kind` in a study file.
         startup_trials: how many configurations are spread over the space before the sampler begins to learn.
         storage: where to keep it, as Optuna takes it; in memory by default.
@@ -81,6 +86,7 @@ class Search:
     rules: Sequence[str] | Objection = ()
     default: Mapping[str, Scalar] | None = None
     first: Sequence[Mapping[str, Scalar]] = ()
+    expectation: Expectation = nothing_expected
     sampler: SamplerKind = "serving"
     startup_trials: int = 4
     storage: str | None = None
@@ -101,6 +107,7 @@ class Search:
             sampler=Sampler(kind=self.sampler, seed=self.seed, startup_trials=self.startup_trials),
             ahead=len(self._ahead),
             default=self._default or {},
+            expectation=self.expectation,
         )
         self._lock = Lock()
         self._trials = Trials(_study(self.storage, self.name, self._goals), self._problem, self._objection)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from random import Random
 from typing import TYPE_CHECKING
 
@@ -14,6 +14,7 @@ from optuna.trial import FrozenTrial
 from optuna_tuner.search.candidates import Candidates, Key, key_of
 from optuna_tuner.search.encoding import Configuration, Encoding, Matrix, Vector
 from optuna_tuner.search.evidence import Evidence, evidence_of, pending
+from optuna_tuner.search.expectation import Expectation, Expected, nothing_expected
 from optuna_tuner.search.objection import Objection
 from optuna_tuner.search.one_by_one import OneByOne
 from optuna_tuner.search.repair import repaired
@@ -30,12 +31,15 @@ CLIMBS = 3  # times
 REASONS = 5  # kept of what was passed over, each once
 LEAST = 3  # configurations that ran, before they are believed
 SAME = 0.15  # of a coordinate: what is nearer hardly tells more than the same value
+WEIGHT = 2  # of what is expected beside distances, in which one flag of many counts little: few are set against it
+HOPE = 0.005  # where no more is to be gained than that share, what is believed is doubted: there may be more elsewhere
+DOUBTS = 2  # times
 
 
 class Serving(OneByOne):
     """Gives each trial the configuration that is worth most by what is known, and none twice.
 
-    The first ones spread over the space, away from each other and from what failed.
+    The first ones spread over the space, away from each other and from what failed, where most is expected.
     """
 
     def __init__(
@@ -46,9 +50,11 @@ class Serving(OneByOne):
         seed: int | None = None,
         objection: Objection,
         default: Configuration,
+        expectation: Expectation = nothing_expected,
     ) -> None:
         """`spread` is the number of the first trial that is not for spreading out."""
         self._space, self._spread, self._objection, self._default = space, spread, objection, default
+        self._expected = Expected(expectation)
         self._encoding = Encoding(space)
         self._rng = np.random.default_rng(seed)
         self._chosen: Configuration = {}
@@ -75,9 +81,25 @@ class Serving(OneByOne):
         evidence = evidence_of(study, self._space, self._default)
         others = pending(study, self._space, number)
         candidates = Candidates(self._space, given, Random(int(self._rng.integers(2**31))))  # noqa: S311  no secret
-        worth = self._worth(evidence, others, learning=number >= self._spread)
-        shortlist = climbed(Shortlist(worth, self._against, tried(evidence, others)), candidates, evidence)
+
+        def by(worth: Worth) -> Shortlist:
+            return climbed(Shortlist(worth, self._against, tried(evidence, others)), candidates, evidence)
+
+        if number >= self._spread and sum(each.ran for each in evidence) >= LEAST:
+            shortlist = self._hopeful(self._belief(evidence, others), by)
+        else:
+            shortlist = by(self._away(evidence, others))
         return self._decided(shortlist, candidates, given)
+
+    def _hopeful(self, belief: Belief, by: Callable[[Worth], Shortlist]) -> Shortlist:
+        """By what is believed; while that leaves nothing to hope for, by less and less of it."""
+        shortlist = by(belief.worth)
+        for _ in range(DOUBTS):
+            if shortlist.best >= HOPE:
+                break
+            belief = belief.doubting()
+            shortlist = by(belief.worth)
+        return shortlist
 
     def _against(self, configuration: Configuration) -> str | None:
         return self._objection(params_of(self._space, configuration))
@@ -94,26 +116,24 @@ class Serving(OneByOne):
         )
         return {**one, move.name: move.value} if move else one
 
-    def _worth(self, evidence: Sequence[Evidence], others: Sequence[Configuration], *, learning: bool) -> Worth:
-        """What it is worth to try each of some configurations."""
+    def _away(self, evidence: Sequence[Evidence], others: Sequence[Configuration]) -> Worth:
+        """How far each configuration is from what was tried, and how much is expected of it, if it runs."""
         if not evidence:
             return lambda configurations: self._rng.random(len(configurations))
-        ran = sum(each.ran for each in evidence)
-        if learning and ran >= LEAST:
-            return self._belief(evidence, others).worth
-        runs = self._belief(evidence, others).runs if ran < len(evidence) else None
+        runs = self._belief(evidence, others).runs if any(not each.ran for each in evidence) else None
         known = self._encoding.points([*(each.configuration for each in evidence), *others])
 
         def away(configurations: Sequence[Configuration]) -> Vector:
             distances = apart(self._encoding.points(configurations), known)
-            return distances if runs is None else distances * runs(configurations) ** 2
+            worth: Vector = distances * np.exp(WEIGHT * self._expected(configurations))
+            return worth if runs is None else worth * runs(configurations) ** 2
 
         return away
 
     def _belief(self, evidence: Sequence[Evidence], others: Sequence[Configuration]) -> Belief:
         from optuna_tuner.search.belief import Belief  # noqa: PLC0415  scikit-learn takes a second to import
 
-        return Belief(self._encoding, evidence, others, self._rng)
+        return Belief(self._encoding, evidence, others, self._rng, self._expected)
 
 
 def apart(points: Matrix, others: Matrix) -> Vector:

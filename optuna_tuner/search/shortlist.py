@@ -40,6 +40,11 @@ class Shortlist:
         """The worthiest ones that nothing speaks against; fewer where there are not so many."""
         return list(islice(self._good(), count))
 
+    @property
+    def best(self) -> float:
+        """The worth of the worthiest of those; 0 where there is none."""
+        return next((self._worths[key_of(one)][0] for one in self._good()), 0.0)
+
     def _good(self) -> Iterator[Configuration]:
         for key, (_, one) in sorted(self._worths.items(), key=lambda item: -item[1][0]):
             if key not in self._allowed and key not in self.refused:

@@ -11,8 +11,9 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from optuna_tuner.spec.goals import Constraint, RequestSloSpec
 from optuna_tuner.spec.quality import Quality
+from optuna_tuner.spec.sampler import Pruner, Sampler
 from optuna_tuner.spec.space import Parameter, flag_name
-from optuna_tuner.spec.study import Part, Pruner, Rule, Sampler, StudySpec
+from optuna_tuner.spec.study import Part, Rule, StudySpec
 from optuna_tuner.spec.yaml_nodes import Path, Tree
 from optuna_tuner.values import Json, Scalar
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from typing import Literal, Self
+from typing import Self
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationInfo, field_validator, model_validator
 
@@ -15,6 +15,7 @@ from optuna_tuner.spec.goals import Goals
 from optuna_tuner.spec.misfits import Misfit, refuse
 from optuna_tuner.spec.quality import NEEDS_BASELINE, Quality
 from optuna_tuner.spec.recheck import Gate, Rerun, recheck_misfits
+from optuna_tuner.spec.sampler import Pruner, Sampler
 from optuna_tuner.spec.space import LARGEST, STRICT, Parameter, flag_name, params_of, written_in
 from optuna_tuner.values import Params, Scalar
 
@@ -80,38 +81,6 @@ class WarmStart(BaseModel):
 
     studies: tuple[str, ...] = Field(min_length=1, strict=False, description="Names of studies of the same engine.")
     best: int = Field(default=3, ge=1, le=100, description="So many configurations of each.")
-
-
-class Sampler(BaseModel):
-    """How the next configuration is chosen."""
-
-    model_config = STRICT
-
-    kind: Literal["serving", "tpe", "gp", "random", "qmc", "grid", "nsga2"] = Field(
-        default="serving", description="serving is made for servers' flags; the others are Optuna's; gp needs torch."
-    )
-    seed: int | None = Field(
-        default=None, ge=0, le=2**32 - 1, description="One worker with the same seed and scores asks the same again."
-    )
-    startup_trials: int = Field(
-        default=4, ge=1, le=LARGEST, description="Trials that spread over the space before the sampler begins to learn."
-    )
-    measure_again: bool = Field(
-        default=False,
-        description="Measure a server again that was measured before; else its result is taken over, at no cost.",
-    )
-
-
-class Pruner(BaseModel):
-    """When a trial is given up between load levels."""
-
-    model_config = STRICT
-
-    kind: Literal["none", "racing", "median", "percentile", "hyperband"] = Field(
-        default="none",
-        description="racing: when two levels in a row break the same upper bound, or are far behind the best trials at "
-        "equal load. The others are Optuna's, for one objective; each looks after every load level.",
-    )
 
 
 class Budget(BaseModel):

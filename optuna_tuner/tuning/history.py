@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 
 import optuna
@@ -28,7 +28,7 @@ from optuna_tuner.store.store import Store
 from optuna_tuner.tuning.attributes import attributes_of
 from optuna_tuner.tuning.pruning import give_up_of
 from optuna_tuner.tuning.trial import GiveUp
-from optuna_tuner.values import Params, Scalar
+from optuna_tuner.values import Params
 
 logger = logging.getLogger(__name__)
 
@@ -59,16 +59,16 @@ class History:
         spec: StudySpec,
         objection: Objection = NOTHING_KNOWN,
         away: Away = lambda _: None,
-        default: Mapping[str, Scalar] | None = None,
+        problem: Problem | None = None,
     ) -> None:
         """Read it. Who made our study may have died before it made Optuna's: then it is made now.
 
         `objection` is what is known against configurations: the sampler keeps away from them. `away` is asked, with a
-        trial's number, before the sampler: parameters from it go first. `default` is what the engine has for the
-        parameters that a trial leaves to it, as far as that is known.
+        trial's number, before the sampler: parameters from it go first. `problem` is what the sampler is asked, with
+        what the engine says of itself; by default without that.
         """
         self._store, self._study_id, self._spec = store, record.id, spec
-        self._objection, self._problem = objection, Problem.of(spec, default)
+        self._objection, self._problem = objection, problem or Problem.of(spec)
         ensure_optuna_study(store, spec)
         self._trials = Trials(store.weathered(self._load), self._problem, objection, away)
 

@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 from pathlib import Path
 
 from optuna_tuner.catalog.catalogue import Effect
-from optuna_tuner.contracts import Target
+from optuna_tuner.contracts import Engine, Target
 from optuna_tuner.search.extra_runs import ExtraRuns, extra_runs
 from optuna_tuner.search.gp import missing_for
 from optuna_tuner.search.grid import left_out, trials_of
 from optuna_tuner.spec.effects import effects
+from optuna_tuner.spec.space import Float, Int
 from optuna_tuner.spec.study import StudySpec
 from optuna_tuner.tuning.flag_warnings import flag_warnings
 from optuna_tuner.tuning.foreseen import ANY_SLOT, random_configurations, refusal_warnings
 from optuna_tuner.tuning.objections import known_bad
+from optuna_tuner.tuning.problem import problem_of
 from optuna_tuner.tuning.setting import Parts
 from optuna_tuner.tuning.warm_start import NOTHING_FOUND, Found
 from optuna_tuner.values import Endpoint, Model, Params, Request, Slot
@@ -42,6 +44,7 @@ class Plan:
     estimate_s: float | None
     slots: tuple[Slot, ...]
     warm_start: tuple[str, ...]  # what older studies found that is tried first, and what changed on the way
+    expected: tuple[str, ...]  # parameters of which the search begins with what the engine's guide says
     warnings: tuple[str, ...]
     notice: str  # what must be known of every figure first; empty for a real server
     beyond_speed: str  # what the search may change beside the speed, and what is done about it; empty for nothing
@@ -82,6 +85,7 @@ def plan(
         slots=tuple(slots),
         remarks=tuple(parts.remarks(model, params, slots[0]) for params in chosen),
         warm_start=tuple(map(str, older.taken)),
+        expected=tuple(_expected(spec, parts.engine)),
         warnings=(*_warnings(spec, parts), *refusal_warnings(spec, objection), *older.remarks),
         notice=spec.notice,
         beyond_speed=_beyond_speed(spec),
@@ -100,6 +104,16 @@ def _load_client(spec: StudySpec, parts: Parts, model: Model, slot: Slot, server
         slot=slot,
     )
     return parts.deployer.planned_client(server, partial(parts.benchmark.program, target), spec.limits.benchmark_s)
+
+
+def _expected(spec: StudySpec, engine: Engine) -> Iterator[str]:
+    if spec.sampler.kind != "serving":
+        return
+    expectation = problem_of(spec, engine).expectation
+    for name, parameter in spec.space.items():
+        values = (parameter.low, parameter.high) if isinstance(parameter, Int | Float) else parameter.values()
+        if any(expectation(name, value) for value in values):
+            yield name
 
 
 def _beyond_speed(spec: StudySpec) -> str:

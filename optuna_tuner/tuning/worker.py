@@ -17,7 +17,6 @@ from optuna_tuner.store.records import AttemptRecord, Desired, Outcome, StudyRec
 from optuna_tuner.store.store import Store
 from optuna_tuner.tuning.breaker import give_up_if_broken, give_up_without_answers
 from optuna_tuner.tuning.budget import GpuTime
-from optuna_tuner.tuning.defaults import default_of
 from optuna_tuner.tuning.drops import Dropping
 from optuna_tuner.tuning.frontier import Frontier
 from optuna_tuner.tuning.gpus import demand_healthy
@@ -26,6 +25,7 @@ from optuna_tuner.tuning.history import History
 from optuna_tuner.tuning.journal import Journal
 from optuna_tuner.tuning.lookout import Lookout
 from optuna_tuner.tuning.plateau import Plateau
+from optuna_tuner.tuning.problem import problem_of
 from optuna_tuner.tuning.reaper import Reaper
 from optuna_tuner.tuning.servers import Servers, objection_of
 from optuna_tuner.tuning.setting import Setting
@@ -61,7 +61,7 @@ class Worker:
             setting.spec,
             objection_of(setting, self._servers),
             self._frontier.away,
-            default_of(setting.spec, setting.parts.engine),
+            problem_of(setting.spec, setting.parts.engine),
         )
         self._plateau = Plateau(setting, self._servers, self._history)
         self._dropping = Dropping(setting, self._history)

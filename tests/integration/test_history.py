@@ -14,7 +14,8 @@ from sqlalchemy.exc import OperationalError
 
 from optuna_tuner.results.reading import read_study
 from optuna_tuner.search.objection import study_rules
-from optuna_tuner.spec.study import Pruner, Rule, StudySpec
+from optuna_tuner.spec.sampler import Pruner
+from optuna_tuner.spec.study import Rule, StudySpec
 from optuna_tuner.store.records import AttemptRecord, Choice, Outcome, StudyRecord, Verdict, WorkerRecord
 from optuna_tuner.store.store import Store
 from optuna_tuner.tuning.history import History

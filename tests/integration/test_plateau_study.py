@@ -7,6 +7,7 @@ from runs import home, study, tuner
 from optuna_tuner import Tuner
 from optuna_tuner.results.views import StudyState
 from optuna_tuner.search.outlook import FEWEST, PATIENCE
+from optuna_tuner.search.samplers import Problem
 from optuna_tuner.spec.study import StudySpec
 from optuna_tuner.store.records import Outcome, Verdict
 from optuna_tuner.tuning.history import History
@@ -25,7 +26,7 @@ def level(**budget: object) -> StudySpec:
 def on_paper(tuner: Tuner, spec: StudySpec, count: int) -> None:
     """So many trials of the study, which a worker that is gone by now ran in no time."""
     store, study_id = tuner._store, tuner.create(spec).id
-    history = History(store, store.studies.by_id(study_id), spec, default={"itl_ms": 5.0})
+    history = History(store, store.studies.by_id(study_id), spec, problem=Problem.of(spec, {"itl_ms": 5.0}))
     slot = Slot(name="paper", host="h")
     worker = store.workers.register(study_id=study_id, slot=slot, host="h", boot_id="b", pid=1, pid_start=1.0)
     for _ in range(count):

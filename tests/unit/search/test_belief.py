@@ -7,9 +7,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from optuna_tuner.search.belief import LEARNT_FROM, Belief
+from optuna_tuner.search.belief import Belief
 from optuna_tuner.search.encoding import Encoding
 from optuna_tuner.search.evidence import Evidence
+from optuna_tuner.search.processes import LEARNT_FROM
 from optuna_tuner.spec.space import Float, Switch
 
 ENCODING = Encoding({"x": Float(type="float", low=0.0, high=1.0)})

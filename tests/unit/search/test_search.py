@@ -152,3 +152,24 @@ def test_what_cannot_be_read_is_said_with_its_place() -> None:
         Search({"tp": {"type": "choice", "choices": []}}, GOALS)
     with pytest.raises(ValueError, match="objectives"):
         Search(SPACE, {})
+
+
+def test_where_what_is_believed_leaves_nothing_to_hope_for_it_is_doubted() -> None:
+    """A middle size is far better than its neighbours tell, and the other parameters do nothing at all."""
+    speeds = {512: 1000.0, 1024: 900.0, 2048: 1300.0, 4096: 700.0, 8192: 600.0}
+    memory, seqs = [(80 + more) / 100 for more in range(8)], [128, 256, 512, 1024]
+    space = {
+        "tokens": {"type": "choice", "choices": list(speeds)},
+        "memory": {"type": "choice", "choices": memory},
+        "seqs": {"type": "choice", "choices": seqs},
+    }
+    first = [
+        {"tokens": tokens, "memory": memory[3 * place % 8], "seqs": seqs[place % 4]}
+        for place, tokens in enumerate([512, 1024, 4096, 8192] * 3)
+    ]
+    goals = {"objectives": [{"metric": "speed", "direction": "maximize"}]}
+    one = Search(space, goals, seed=0, first=first, startup_trials=1)
+    for _ in range(len(first) + 10):
+        suggestion = one.ask()
+        one.tell(suggestion.number, {"speed": speeds[int(suggestion.params["tokens"])]})
+    assert one.best()[0].params["tokens"] == 2048

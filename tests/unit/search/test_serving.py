@@ -12,8 +12,8 @@ from optuna_tuner.search.objection import NOTHING_KNOWN, Objection
 from optuna_tuner.search.samplers import Problem, make_sampler
 from optuna_tuner.search.serving import Serving
 from optuna_tuner.search.verdict import SERVER_RUNS
+from optuna_tuner.spec.sampler import Sampler
 from optuna_tuner.spec.space import Choice, Int, Parameter, Switch, suggest
-from optuna_tuner.spec.study import Sampler
 from optuna_tuner.values import Params, Scalar
 
 SPACE: dict[str, Parameter] = {
