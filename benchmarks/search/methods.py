@@ -22,10 +22,20 @@ from search.others import OTHERS
 
 
 class Ours:
-    """`Search`, as a study uses it: the default first, then what a practitioner would try, rules from the engine."""
+    """`Search`, as a study uses it: the default first, then what a practitioner would try, rules from the engine.
 
-    def __init__(self, landscape: Landscape, objection: Objection, seed: int, kind: SamplerKind = "serving") -> None:
-        self._landscape = landscape
+    What the engine's guide has one expect counts `believed` times: 1 as in a study, 0 not at all, -1 as its opposite.
+    """
+
+    def __init__(
+        self,
+        landscape: Landscape,
+        objection: Objection,
+        seed: int,
+        kind: SamplerKind = "serving",
+        believed: int = 1,
+    ) -> None:
+        self._landscape, engine = landscape, engine_of(landscape)
         goals = {
             "objectives": [{"metric": "objective", "direction": "maximize" if landscape.maximize else "minimize"}],
             "constraints": [{"metric": name, "at_most": 1.0} for name in landscape.constraint_names],
@@ -38,7 +48,7 @@ class Ours:
             default=landscape.default,
             first=landscape.first,
             sampler=kind,
-            expectation=engine_of(landscape).expects,
+            expectation=lambda name, value: believed * engine.expects(name, value),
         )
 
     def ask(self) -> tuple[int, Configuration]:
@@ -114,8 +124,8 @@ class Plain:
             self._study.tell(trial, seen.objective if self._landscape.maximize else 1 / seen.objective)
 
 
-def _ours(kind: SamplerKind) -> MethodMaker:
-    return lambda landscape, objection, seed: Ours(landscape, objection, seed, kind)
+def _ours(kind: SamplerKind, believed: int = 1) -> MethodMaker:
+    return lambda landscape, objection, seed: Ours(landscape, objection, seed, kind, believed)
 
 
 def _plain(sampler: str, told: Literal["constraints", "fail", "zero", "penalty"]) -> MethodMaker:
@@ -129,6 +139,8 @@ def _plain(sampler: str, told: Literal["constraints", "fail", "zero", "penalty"]
 
 METHODS: Mapping[str, MethodMaker] = {
     "serving": _ours("serving"),
+    "serving, nothing expected": _ours("serving", 0),
+    "serving, the opposite expected": _ours("serving", -1),
     "TPE, with rules and first points": _ours("tpe"),
     "GP, with rules and first points": _ours("gp"),
     "QMC, with rules and first points": _ours("qmc"),
