@@ -32,7 +32,7 @@ REASONS = 5  # kept of what was passed over, each once
 LEAST = 3  # configurations that ran, before they are believed
 SAME = 0.15  # of a coordinate: what is nearer hardly tells more than the same value
 WEIGHT = 2  # of what is expected beside distances, in which one flag of many counts little: few are set against it
-HOPE = 0.005  # where no more is to be gained than that share, what is believed is doubted: there may be more elsewhere
+HOPE = 0.001  # where no more is to be gained than that share, what is believed is doubted: there may be more elsewhere
 DOUBTS = 2  # times
 
 
