@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import JsonValue
 
 from optuna_tuner.results import figures
-from optuna_tuner.results.importance import FANOVA, Importance
+from optuna_tuner.results.importance import FANOVA, MOST_TRIALS, Importance
 from optuna_tuner.results.report.document import Curve, FailureCell, ImportanceRow, ParetoPoint, Plot
 from optuna_tuner.results.report.load import said, tail_of, throughput_of
 from optuna_tuner.results.trials import TrialState
@@ -153,7 +153,9 @@ def _importance(rows: Sequence[ImportanceRow]) -> Iterator[Plot]:
     for place, metric in enumerate(dict.fromkeys(row.metric for row in rows)):
         shares = {row.flag: row.share for row in rows if row.metric == metric}
         figure = figures.importance(Importance(method=FANOVA, shares=shares), metric)
-        caption = f"{FANOVA}. Of the trials that ran; a share says how much, not in which direction."
+        caption = (
+            f"{FANOVA}. Of the trials that ran, at most {MOST_TRIALS}; a share says how much, not in which direction."
+        )
         yield _plot(f"importance-{place}", f"What mattered for {metric}", caption, figure, 110 + ROW * len(shares))
 
 
