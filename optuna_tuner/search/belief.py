@@ -25,6 +25,7 @@ TREES = 40
 NOISE = 0.02  # of one measurement: where no more is left to learn than that, nothing is (Huang et al. 2006)
 LIKELY = 0.5  # what rather fails than runs counts even less than its chance: failures cost minutes, and teach little
 WORTHWHILE = 0.01  # an improvement by less, as a share, is not looked for: it would drown in the noise
+DOUBT = 4  # so many times shorter are the lengths of numbers then
 AUGMENTATION = 0.05  # of the Chebyshev scalarization, as in ParEGO (Knowles 2006)
 
 
@@ -53,13 +54,13 @@ class Belief:
         self._learnt: dict[str, Kernel] = {}  # by constraint; the objective's has no name
 
     def doubting(self) -> Belief:
-        """The same with lengths half as long: less sure of what lies between the values of numbers that were tried.
+        """The same with shorter lengths: less sure of what lies between the values of numbers that were tried.
 
         Few trials fit many lengths, and the most probable ones may be too long by far (Wang and de Freitas 2014). Of
         switches and words, between whose values nothing lies, it is as sure as before.
         """
         other = copy(self)
-        other._lengths = np.where(self._encoding.graded, self._lengths / 2, self._lengths)  # noqa: SLF001  one of us
+        other._lengths = np.where(self._encoding.graded, 1 / DOUBT, 1.0)  # noqa: SLF001  one of us
         for made_with_lengths in ("_objective", "_constraints", "_best"):
             other.__dict__.pop(made_with_lengths, None)
         return other

@@ -33,7 +33,6 @@ LEAST = 3  # configurations that ran, before they are believed
 SAME = 0.15  # of a coordinate: what is nearer hardly tells more than the same value
 WEIGHT = 2  # of what is expected beside distances, in which one flag of many counts little: few are set against it
 HOPE = 0.001  # where no more is to be gained than that share, what is believed is doubted: there may be more elsewhere
-DOUBTS = 2  # times
 
 
 class Serving(OneByOne):
@@ -92,14 +91,9 @@ class Serving(OneByOne):
         return self._decided(shortlist, candidates, given)
 
     def _hopeful(self, belief: Belief, by: Callable[[Worth], Shortlist]) -> Shortlist:
-        """By what is believed; while that leaves nothing to hope for, by less and less of it."""
+        """By what is believed; where that leaves nothing to hope for, by less of it."""
         shortlist = by(belief.worth)
-        for _ in range(DOUBTS):
-            if shortlist.best >= HOPE:
-                break
-            belief = belief.doubting()
-            shortlist = by(belief.worth)
-        return shortlist
+        return shortlist if shortlist.best >= HOPE else by(belief.doubting().worth)
 
     def _against(self, configuration: Configuration) -> str | None:
         return self._objection(params_of(self._space, configuration))
