@@ -8,7 +8,7 @@ from pathlib import Path
 from threading import Event
 from typing import TYPE_CHECKING, TypeVar
 
-from sqlalchemy import Connection, Engine, ExceptionContext, create_engine, event
+from sqlalchemy import Connection, Dialect, Engine, ExceptionContext, create_engine, event
 from sqlalchemy.exc import DBAPIError, IntegrityError, SQLAlchemyError
 
 from optuna_tuner.errors import ConflictError, StoreError
@@ -79,16 +79,17 @@ class Database:
         return storage
 
     def forget(self, storage: RDBStorage) -> None:
-        """Optuna's storage is closed. SQLAlchemy keeps the dialects of old engines, and they shall not keep us.
+        """Optuna's storage is closed: nothing of it stays.
 
-        With each dialect it keeps what it compiled for it, up to a hundred statements a mapped class: 0.1 to 0.2 MiB a
-        store, in pieces that hold on to many a page. Whoever is at work with such a class compiles anew.
+        SQLAlchemy keeps dialects with what it compiled for them, up to a hundred statements a mapped class: 0.1 to 0.2
+        MiB a store, in pieces that hold on to many a page. Whoever is at work with such a class compiles anew.
         """
         from optuna.storages._rdb.models import BaseModel  # noqa: PLC0415  heavy
 
         event.remove(storage.engine, "handle_error", self._replaced)
         for mapper in BaseModel.registry.mappers:
             vars(mapper).pop("_compiled_cache", None)  # SQLAlchemy's memo; it has no other way to it
+        _forget_questions(storage.engine.dialect)
 
     def _replaced(self, context: ExceptionContext) -> StoreError | None:
         """What Optuna gets instead of weather: its own, it would wait out by itself and then make a second trial."""
@@ -171,3 +172,12 @@ class Database:
         """Close every connection of this process."""
         if "engine" in self.__dict__:
             self.engine.dispose()
+            _forget_questions(self.engine.dialect)
+
+
+def _forget_questions(dialect: Dialect) -> None:
+    """PostgreSQL's dialect keeps its last hundred questions about tables, each with the dialect that asked."""
+    for kind in type(dialect).__mro__:
+        for method in vars(kind).values():
+            if hasattr(method, "cache_clear"):
+                method.cache_clear()

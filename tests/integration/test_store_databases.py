@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import signal
 import sqlite3
 import subprocess
@@ -13,7 +14,7 @@ from pathlib import Path
 
 import pytest
 from databases import DatabaseServer, PostgresqlServer
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, Dialect, text
 from store_crowd import (
     DONE,
     SIZE,
@@ -119,6 +120,19 @@ def test_eight_who_start_the_same_study_in_an_empty_database_share_it(
         with Store.open(url, create=False) as store:
             assert set(ids) == {study.id for study in store.studies.all()}
             assert [found.study_name for found in store.optuna_storage().get_all_studies()] == ["shared"]
+
+
+def dialects_after_one(url: str) -> int:
+    """How many engines the process still knows something of when another store was used and closed."""
+    with Store.open(url) as store:
+        store.optuna_storage().get_all_studies()
+    gc.collect()
+    return sum(isinstance(each, Dialect) for each in gc.get_objects())
+
+
+def test_a_closed_store_leaves_nothing_of_its_engines(url: str) -> None:
+    left = [dialects_after_one(url) for _ in range(4)]
+    assert left[3] <= left[1]
 
 
 def test_eight_upgrades_at_once_keep_every_row(crowd: Crowd, url: str) -> None:
