@@ -32,7 +32,10 @@ from search.landscapes import OWN
 from search.methods import METHODS, missing_for
 from search.tabulated import TABLES, tabulated
 
-HEAD = "| method | landscape | runs | within 5 % | within 2 % | trials to 5 % | failed | regret | CPU s an ask |"
+COLUMNS = (
+    *("method", "landscape", "runs", "within 5 %", "within 2 %", "trials to 5 %", "to 2 %"),
+    *("failed", "regret", "GPU h", "CPU s an ask"),
+)
 HEAD_OF_PAIRS = "| method | regret, more than that of {} (95 %) |"
 
 Runs = Mapping[tuple[str, str], Sequence[Run]]  # by method and landscape
@@ -55,7 +58,7 @@ def main() -> int:
             found.setdefault((method, name), []).append(job.result())
             sys.stderr.write(f"\r{done} of {len(jobs)} runs")
     sys.stderr.write("\n")
-    print(table(found, methods, names, arguments.trials))
+    print(table(found, methods, {name: len(landscapes[name].slot.gpus) for name in names}, arguments.trials))
     print(pairs(found, methods, names))
     if arguments.out:
         write(found, arguments.out)
@@ -116,20 +119,21 @@ def one(method: str, name: str, seed: int, arguments: argparse.Namespace) -> Run
     return kept(file_of(method, name, seed, arguments), played)
 
 
-def table(found: Runs, methods: Sequence[str], names: Sequence[str], trials: int) -> str:
-    """Markdown: each method over all landscapes, then on each."""
-    lines = [HEAD, f"|{'---|' * HEAD.count('|')}".removesuffix("---|")]
+def table(found: Runs, methods: Sequence[str], gpus: Mapping[str, int], trials: int) -> str:
+    """Markdown: each method over all landscapes, then on each; `gpus` are those that a trial holds, by landscape."""
+    lines = [f"| {' | '.join(COLUMNS)} |", f"|{'---|' * len(COLUMNS)}"]
     for method in methods:
-        pooled = [run for name in names for run in found[method, name]]
-        lines.append(row(method, "all", pooled, trials))
-    lines += [row(method, name, found[method, name], trials) for name in names for method in methods]
+        held = [(run, count) for name, count in gpus.items() for run in found[method, name]]
+        lines.append(row(method, "all", held, trials))
+    for name, count in gpus.items():
+        lines += [row(method, name, [(run, count) for run in found[method, name]], trials) for method in methods]
     return "\n".join(lines)
 
 
-def row(method: str, name: str, runs: Sequence[Run], trials: int) -> str:
-    """One line; the interval is that of the share within 5 %, by Wilson, at 95 %."""
+def row(method: str, name: str, held: Sequence[tuple[Run, int]], trials: int) -> str:
+    """One line of runs, each with the GPUs that it held; the interval is that of the share within 5 %, at 95 %."""
+    runs = [run for run, _ in held]
     near, low, high = within(runs, 0.05, trials), *wilson(within(runs, 0.05, trials), len(runs))
-    regrets = [run.regrets[-1] for run in runs]
     cells = [
         method,
         name,
@@ -137,8 +141,10 @@ def row(method: str, name: str, runs: Sequence[Run], trials: int) -> str:
         f"{near:.0%} ({low:.0%} to {high:.0%})",
         f"{within(runs, 0.02, trials):.0%}",
         f"{trials_to(runs, 0.05):.0f}",
+        f"{trials_to(runs, 0.02):.0f}",
         f"{np.mean([run.failed for run in runs]):.1%}",
-        f"{np.mean(regrets):.1%}",
+        f"{np.mean([run.regrets[-1] for run in runs]):.1%}",
+        f"{np.mean([run.trials_s * count for run, count in held]) / 3600:.1f}",
         f"{np.mean([run.ask_s for run in runs]):.3f}",
     ]
     return f"| {' | '.join(cells)} |"
