@@ -21,7 +21,7 @@ VARIANCES = (
 )  # of what flags do each by itself, and of what they do together; that of all that was seen is 1
 TYPICAL_LENGTH = 1.0  # of a coordinate, before anything was seen: as long as its whole range
 SPREAD_OF_LENGTHS = 3.0  # standard deviation of their logarithm
-LEARNT_FROM = 80  # trials, evenly over the study: what learning the hyperparameters costs grows with their cube
+LEARNT_FROM = 60  # trials, evenly over the study: what learning the hyperparameters costs grows with their cube
 CLIMBS = 25  # iterations: more change the hyperparameters, and not what is asked next
 SMALLEST = 1e-6  # of a standard deviation, to divide by
 JITTER = 1e-6  # of the variance of the targets: equal points would have no triangular root
