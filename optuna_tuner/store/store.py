@@ -23,7 +23,7 @@ from optuna_tuner.store.studies import Studies
 from optuna_tuner.store.workers import Workers
 
 if TYPE_CHECKING:
-    from optuna.storages import BaseStorage, RDBStorage
+    from optuna.storages import RDBStorage
 
 Result = TypeVar("Result")
 
@@ -73,7 +73,7 @@ class Store:
         """
         return held(self._database, f"study-{checked_id(study_id)}")
 
-    def optuna_storage(self, *, reading: bool = False) -> BaseStorage:
+    def optuna_storage(self, *, reading: bool = False) -> RDBStorage:
         """Optuna's storage on the same database, the same one each time. With `reading` it neither waits nor writes."""
         if reading not in self._optuna:
             self._optuna[reading] = self.weathered(lambda: self._database.optuna_storage(reading=reading))

@@ -10,13 +10,16 @@ of the CPU time of a short run. tests/integration/test_dashboard_notes.py holds 
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Sequence
 from itertools import count, takewhile
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from optuna.storages import BaseStorage
+from optuna.storages import RDBStorage
+from optuna.storages._rdb.models import StudySystemAttributeModel
 from optuna.study.study import _SYSTEM_ATTR_METRIC_NAMES
 from optuna.trial import FrozenTrial
+from sqlalchemy import select
 
 from optuna_tuner.results import figures
 from optuna_tuner.results.dashboard.notes import is_ours, running_note, study_note, trial_note
@@ -34,10 +37,10 @@ PIECE = 2045  # characters of an attribute at most
 class _Page:
     """One study's attributes in Optuna's history: read once, written where they differ."""
 
-    def __init__(self, storage: BaseStorage, name: str) -> None:
+    def __init__(self, storage: RDBStorage, name: str) -> None:
         self.storage = storage
         self.id = storage.get_study_id_from_name(name)
-        self.system = storage.get_study_system_attrs(self.id)
+        self.system = _system_attributes(storage, self.id)
         self.user = storage.get_study_user_attrs(self.id)
 
     def say(self, name: str, value: Json) -> None:
@@ -90,12 +93,20 @@ class _Page:
         self.storage.set_study_system_attr(self.id, key, value)
 
 
-def hang(storage: BaseStorage, name: str, exhibit: Exhibit) -> None:
+def _system_attributes(storage: RDBStorage, study_id: int) -> dict[str, Any]:
+    """As Optuna reads them, but without a mapped object for each: 17 MiB in a study of 1,000 trials."""
+    table = StudySystemAttributeModel
+    question = select(table.key, table.value_json).where(table.study_id == study_id)
+    with storage.engine.connect() as connection:
+        return {key: json.loads(value) for key, value in connection.execute(question)}
+
+
+def hang(storage: RDBStorage, name: str, exhibit: Exhibit) -> None:
     """List a file among the study's own. Raises KeyError when Optuna has no study of this name."""
     _Page(storage, name).attach(None, exhibit.id, exhibit.meta())
 
 
-def fill(storage: BaseStorage, study: StudyView, shelf: Shelf) -> None:
+def fill(storage: RDBStorage, study: StudyView, shelf: Shelf) -> None:
     """Bring one study's pages in the dashboard up to date. Idempotent; `storage` must be able to write.
 
     Raises KeyError when Optuna has no study of this name.
