@@ -32,6 +32,11 @@ class Watch:
         self._looks = Looks()
         self._due = 0.0
 
+    def begin(self) -> None:
+        """Look for the first time, before there is a load. It loads libraries: its time tells nothing of others."""
+        self.look()
+        self._due = 0.0
+
     def look(self) -> None:
         """Look at everything, unless it is too early."""
         began = now()
@@ -69,7 +74,7 @@ def watching(server: Server, journal: Journal) -> Iterator[Watch]:
     watch = Watch(sights(server) if every_s else (), journal)
     pulse = Pulse("looks", watch.look, every_s)
     if every_s:
-        watch.look()  # before there is a load: the first look loads libraries
+        watch.begin()
         pulse.start()
     try:
         yield watch

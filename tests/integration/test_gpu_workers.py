@@ -57,13 +57,15 @@ def tuner(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Tuner]:
     front.close()
 
 
-def study(trials: int = 1, limits: Mapping[str, float] | None = None, **flags: float | str) -> StudySpec:
+def study(
+    trials: int = 1, limits: Mapping[str, float] | None = None, requests: int = 4, **flags: float | str
+) -> StudySpec:
     return StudySpec.model_validate(
         {
             "name": "study",
             "model": {"name": "tiny"},
             "engine": {"kind": "fake", "flags": {"ttft_ms": 5, **flags}},
-            "benchmark": {"kind": "http", "scenario": "D(8,16)", "concurrency": [1], "requests": 4},
+            "benchmark": {"kind": "http", "scenario": "D(8,16)", "concurrency": [1], "requests": requests},
             "space": {"itl_ms": {"type": "float", "low": 1.0, "high": 9.0}},
             "goals": {"objectives": [{"metric": "output_throughput_tok_s", "direction": "maximize"}]},
             "budget": {"trials": trials},
@@ -106,7 +108,7 @@ def test_a_server_holds_its_gpu_while_it_lives(host: Host, monkeypatch: pytest.M
 
 def test_a_study_runs_on_fake_gpus_tells_of_them_and_gives_them_back(host: Host, tuner: Tuner, tmp_path: Path) -> None:
     surroundings.cache_clear()  # another test's GPU may have been ill
-    with worker(tuner, study(2, {"watch_every_s": 0.05})) as mine:
+    with worker(tuner, study(2, {"watch_every_s": 0.05}, requests=32)) as mine:
         assert mine._setting.slot.gpus == host.uuids
         assert mine.run() == 2
         assert users() == ()

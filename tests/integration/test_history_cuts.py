@@ -66,7 +66,7 @@ class DeathError(BaseException):
 
 
 def engines(store: Store) -> list[Engine]:
-    return [store._database.engine, store.optuna_storage().engine]  # type: ignore[attr-defined]
+    return [store._database.engine, store.optuna_storage().engine]
 
 
 @pytest.mark.parametrize("death", [die_before, die_behind])

@@ -10,6 +10,7 @@ from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
+from time import sleep
 from types import SimpleNamespace
 from typing import cast
 
@@ -31,7 +32,7 @@ from optuna_tuner.tuning.deployment import Server
 from optuna_tuner.tuning.journal import Journal
 from optuna_tuner.tuning.looks import Look, Looks
 from optuna_tuner.tuning.sights import Page, Processes
-from optuna_tuner.tuning.watching import watching
+from optuna_tuner.tuning.watching import Watch, watching
 from optuna_tuner.values import Endpoint, Handle, Load, Measurement
 
 PAGE = Path(__file__).parents[1] / "material" / "engines" / "llama-cpp-metrics.txt"
@@ -53,6 +54,23 @@ class _Seen(Local):
 
     def process(self, handle: Handle) -> int:  # noqa: ARG002  there is one
         return os.getpid()
+
+
+class _SlowAtFirst:
+    """Tells of as many requests as it was looked at; loads libraries for the first look."""
+
+    def __init__(self) -> None:
+        self.looks = 0
+
+    def look(self) -> Mapping[str, float]:
+        """One more."""
+        if not self.looks:
+            sleep(0.3)
+        self.looks += 1
+        return {"server_running_requests": float(self.looks)}
+
+    def close(self) -> None:
+        """Nothing is open."""
 
 
 class _Kept:
@@ -123,6 +141,14 @@ def test_a_page_without_end_is_not_read(packed: bool) -> None:  # noqa: FBT001  
         page = Page(server_at(url))
         assert page.look()["server_waiting_requests"] == 2
         page.close()
+
+
+def test_a_first_look_that_took_long_keeps_nobody_from_the_second() -> None:
+    sight = _SlowAtFirst()
+    watch = Watch((sight,), cast("Journal", _Kept()))
+    watch.begin()
+    watch.look()
+    assert watch.beside(MEASURED).seen["server_running_requests.max"] == 2
 
 
 def test_a_server_that_is_gone_fails_nobody() -> None:

@@ -251,7 +251,7 @@ def test_weather_on_optunas_connections_is_not_waited_out_by_optuna_itself(store
     """It would make a second trial where only the reply to the first one's commit was lost."""
     storage = store.optuna_storage()
     number = storage.create_new_study([StudyDirection.MINIMIZE], study.name)
-    lost = LostReplies(storage.engine)  # type: ignore[attr-defined]
+    lost = LostReplies(storage.engine)
     lost.left = 1
     with pytest.raises(StoreError, match="trouble"):
         storage.create_new_trial(number)

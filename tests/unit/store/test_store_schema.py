@@ -71,7 +71,7 @@ def test_optunas_writers_begin_as_writers_and_its_readers_do_not(store: Store) -
     writer, reader = store.optuna_storage(), store.optuna_storage(reading=True)
     with store._database.engine.begin():  # holds the file's one place for a writer
         assert reader.get_all_studies() == []
-        with writer.engine.connect() as connection:  # type: ignore[attr-defined]
+        with writer.engine.connect() as connection:
             connection.connection.cursor().execute("PRAGMA busy_timeout=0")
             with pytest.raises(Exception, match="locked"):
                 connection.begin()
