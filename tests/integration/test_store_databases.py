@@ -7,6 +7,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import weakref
 from collections import Counter
 from collections.abc import Iterator
 from functools import partial
@@ -14,7 +15,12 @@ from pathlib import Path
 
 import pytest
 from databases import DatabaseServer, PostgresqlServer
-from sqlalchemy import Connection, Dialect, text
+from optuna.distributions import FloatDistribution
+from optuna.storages import RDBStorage
+from optuna.storages._rdb.models import TrialModel
+from optuna.study import StudyDirection
+from optuna.trial import TrialState, create_trial
+from sqlalchemy import Connection, Dialect, event, text
 from store_crowd import (
     DONE,
     SIZE,
@@ -33,6 +39,7 @@ from stores import check_first_version, make_first_version
 
 from optuna_tuner.clock import Deadline, poll
 from optuna_tuner.errors import ConflictError, StoreError
+from optuna_tuner.store.optuna_reading import PIECE, study_attributes
 from optuna_tuner.store.records import AttemptKind, AttemptState, EventKind, StudyRecord
 from optuna_tuner.store.store import Store
 from optuna_tuner.testing.sample_study import sample_study
@@ -216,6 +223,62 @@ def test_optuna_works_beside_it(store: Store, study: StudyRecord) -> None:
         ours.tell(trial, 0.5)
     reader = optuna.load_study(storage=store.optuna_storage(reading=True), study_name=study.id)
     assert (reader.best_value, reader.trials[0].constraints) == (0.5, {"slo": -1.0})
+
+
+def long_history(storage: RDBStorage, trials: int) -> int:
+    """A study of Optuna's with so many trials, of all states."""
+    study_id = storage.create_new_study([StudyDirection.MINIMIZE], "long")
+    states = list(TrialState)
+    for number in range(trials):
+        state = states[number % len(states)]
+        trial = create_trial(
+            state=state,
+            params={"x": number / trials},
+            distributions={"x": FloatDistribution(0, 1)},
+            value=float(number) if state is TrialState.COMPLETE else None,
+            user_attrs={"number": number},
+        )
+        storage.create_new_trial(study_id, trial)
+    return study_id
+
+
+def test_a_long_history_of_optunas_is_read_in_pieces_and_whole(store: Store) -> None:
+    storage = store.optuna_storage()
+    study_id = long_history(storage, 2 * PIECE + 1)
+    storage.create_new_study([StudyDirection.MINIMIZE], "empty")
+    plain = partial(RDBStorage._get_trials, storage, study_id, included_trial_ids=set(), trial_id_greater_than=-1)
+    alive, most = weakref.WeakSet[TrialModel](), 0
+
+    def loaded(trial: TrialModel, _context: object) -> None:
+        nonlocal most
+        alive.add(trial)
+        most = max(most, len(alive))
+
+    event.listen(TrialModel, "load", loaded)
+    try:
+        assert storage.get_all_trials(study_id) == plain(states=None)
+        assert most > PIECE, "Optuna itself reads in pieces; ours may go"
+        alive.clear()
+        most = 0
+        assert len(storage.get_all_trials(study_id)) == 2 * PIECE + 1
+        assert most <= PIECE
+    finally:
+        event.remove(TrialModel, "load", loaded)
+    ended = (TrialState.COMPLETE, TrialState.FAIL)
+    assert storage.get_all_trials(study_id, states=ended) == plain(states=ended)
+    assert storage.get_all_trials(storage.get_study_id_from_name("empty")) == []
+    with pytest.raises(KeyError):
+        storage.get_all_trials(study_id + 7)
+
+
+def test_attributes_of_optunas_are_read_as_optuna_reads_them(store: Store) -> None:
+    storage = store.optuna_storage()
+    first, second = (storage.create_new_study([StudyDirection.MINIMIZE], name) for name in ("first", "second"))
+    for study_id in (first, second):
+        storage.set_study_system_attr(study_id, "note", {"of": study_id, "text": "Ünïcode 😀", "list": [1, 2.5, None]})
+        storage.set_study_system_attr(study_id, "long", "x" * 2045)
+    assert study_attributes(storage, first) == storage.get_study_system_attrs(first)
+    assert study_attributes(storage, second + 7) == {}
 
 
 @pytest.mark.postgresql

@@ -23,7 +23,7 @@ from optuna_tuner.results.dashboard.notes import is_ours, running_note, study_no
 from optuna_tuner.results.dashboard.shelf import Exhibit, Shelf
 from optuna_tuner.results.importance import importance_of
 from optuna_tuner.results.views import ACTIVE, StudyView
-from optuna_tuner.store.optuna_attributes import study_attributes
+from optuna_tuner.store.optuna_reading import study_attributes
 from optuna_tuner.values import Json
 
 if TYPE_CHECKING:
