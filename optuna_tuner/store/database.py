@@ -62,12 +62,10 @@ class Database:
         Optuna's constructor nests two connections, which would wait for each other for ever if both began as writers;
         so it gets plain ones, which are closed afterwards. Raises StoreError for tables of another version of Optuna.
         """
-        from optuna_tuner.store.optuna_reading import PiecewiseStorage  # noqa: PLC0415  heavy
+        from optuna_tuner.store.optuna_reading import LeanStorage  # noqa: PLC0415  heavy
 
         try:
-            storage = PiecewiseStorage(
-                urls.literal(self.url), engine_kwargs=options(self.kind), skip_table_creation=not new
-            )
+            storage = LeanStorage(urls.literal(self.url), engine_kwargs=options(self.kind), skip_table_creation=not new)
         except RuntimeError as error:
             raise StoreError(
                 f"Optuna's tables in {self.masked_url} were made by another version of Optuna; "

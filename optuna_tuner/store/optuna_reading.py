@@ -21,8 +21,19 @@ PIECE = 100  # trials read at once
 GREATEST_ID = 2**31 - 1  # Optuna's ids are integers of four bytes
 
 
-class PiecewiseStorage(RDBStorage):
-    """Optuna's storage; the whole history of a study is read in pieces. What came while it was read may be missing."""
+class LeanStorage(RDBStorage):
+    """Optuna's storage; a study's attributes are read as plain rows, and its whole history in pieces.
+
+    What came while the pieces were read may be missing.
+    """
+
+    def get_study_system_attrs(self, study_id: int) -> dict[str, Json]:
+        """All by their keys. Raises KeyError where there is no such study."""
+        table = StudySystemAttributeModel
+        question = select(table.key, table.value_json).where(table.study_id == study_id)
+        with self.engine.connect() as connection:
+            found = {key: json.loads(value) for key, value in connection.execute(question)}
+        return found or super().get_study_system_attrs(study_id)
 
     def _get_trials(
         self,
@@ -44,11 +55,3 @@ class PiecewiseStorage(RDBStorage):
         question = select(TrialModel.trial_id).where(TrialModel.study_id == study_id).order_by(TrialModel.trial_id)
         with self.engine.connect() as connection:
             return connection.scalars(question).all()
-
-
-def study_attributes(storage: RDBStorage, study_id: int) -> dict[str, Json]:
-    """As `get_study_system_attrs`, read as plain rows."""
-    table = StudySystemAttributeModel
-    question = select(table.key, table.value_json).where(table.study_id == study_id)
-    with storage.engine.connect() as connection:
-        return {key: json.loads(value) for key, value in connection.execute(question)}

@@ -39,7 +39,7 @@ from stores import check_first_version, make_first_version
 
 from optuna_tuner.clock import Deadline, poll
 from optuna_tuner.errors import ConflictError, StoreError
-from optuna_tuner.store.optuna_reading import PIECE, study_attributes
+from optuna_tuner.store.optuna_reading import PIECE
 from optuna_tuner.store.records import AttemptKind, AttemptState, EventKind, StudyRecord
 from optuna_tuner.store.store import Store
 from optuna_tuner.testing.sample_study import sample_study
@@ -274,11 +274,13 @@ def test_a_long_history_of_optunas_is_read_in_pieces_and_whole(store: Store) -> 
 def test_attributes_of_optunas_are_read_as_optuna_reads_them(store: Store) -> None:
     storage = store.optuna_storage()
     first, second = (storage.create_new_study([StudyDirection.MINIMIZE], name) for name in ("first", "second"))
-    for study_id in (first, second):
-        storage.set_study_system_attr(study_id, "note", {"of": study_id, "text": "Ünïcode 😀", "list": [1, 2.5, None]})
-        storage.set_study_system_attr(study_id, "long", "x" * 2045)
-    assert study_attributes(storage, first) == storage.get_study_system_attrs(first)
-    assert study_attributes(storage, second + 7) == {}
+    storage.set_study_system_attr(first, "note", {"text": "Ünïcode 😀", "list": [1, 2.5, None]})
+    storage.set_study_system_attr(first, "long", "x" * 2045)
+    assert storage.get_study_system_attrs(first) == RDBStorage.get_study_system_attrs(storage, first)
+    assert len(storage.get_study_system_attrs(first)) == 2
+    assert storage.get_study_system_attrs(second) == {}
+    with pytest.raises(KeyError):
+        storage.get_study_system_attrs(second + 7)
 
 
 @pytest.mark.postgresql

@@ -12,9 +12,9 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from itertools import count, takewhile
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from optuna.storages import RDBStorage
+from optuna.storages import BaseStorage
 from optuna.study.study import _SYSTEM_ATTR_METRIC_NAMES
 from optuna.trial import FrozenTrial
 
@@ -23,7 +23,6 @@ from optuna_tuner.results.dashboard.notes import is_ours, running_note, study_no
 from optuna_tuner.results.dashboard.shelf import Exhibit, Shelf
 from optuna_tuner.results.importance import importance_of
 from optuna_tuner.results.views import ACTIVE, StudyView
-from optuna_tuner.store.optuna_reading import study_attributes
 from optuna_tuner.values import Json
 
 if TYPE_CHECKING:
@@ -35,10 +34,10 @@ PIECE = 2045  # characters of an attribute at most
 class _Page:
     """One study's attributes in Optuna's history: read once, written where they differ."""
 
-    def __init__(self, storage: RDBStorage, name: str) -> None:
+    def __init__(self, storage: BaseStorage, name: str) -> None:
         self.storage = storage
         self.id = storage.get_study_id_from_name(name)
-        self.system: dict[str, Any] = study_attributes(storage, self.id)
+        self.system = storage.get_study_system_attrs(self.id)
         self.user = storage.get_study_user_attrs(self.id)
 
     def say(self, name: str, value: Json) -> None:
@@ -91,12 +90,12 @@ class _Page:
         self.storage.set_study_system_attr(self.id, key, value)
 
 
-def hang(storage: RDBStorage, name: str, exhibit: Exhibit) -> None:
+def hang(storage: BaseStorage, name: str, exhibit: Exhibit) -> None:
     """List a file among the study's own. Raises KeyError when Optuna has no study of this name."""
     _Page(storage, name).attach(None, exhibit.id, exhibit.meta())
 
 
-def fill(storage: RDBStorage, study: StudyView, shelf: Shelf) -> None:
+def fill(storage: BaseStorage, study: StudyView, shelf: Shelf) -> None:
     """Bring one study's pages in the dashboard up to date. Idempotent; `storage` must be able to write.
 
     Raises KeyError when Optuna has no study of this name.

@@ -15,7 +15,7 @@ from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 from wsgiref.simple_server import make_server as make_wsgi_server
 
 from optuna.exceptions import StorageInternalError
-from optuna.storages import RDBStorage
+from optuna.storages import BaseStorage
 from optuna_dashboard import wsgi
 
 from optuna_tuner.clock import now
@@ -138,7 +138,7 @@ def serve(
             logger.info("dashboard closed")
 
 
-def refresher(store: Store, writing: RDBStorage, shelf: Shelf) -> Refresh:
+def refresher(store: Store, writing: BaseStorage, shelf: Shelf) -> Refresh:
     """Fills the pages of one study from the store. A study that only Optuna knows is left as it is."""
 
     def refresh(study_id: int) -> None:
