@@ -218,9 +218,11 @@ class Tuner(Archive):
 
     def _publish(self, name: str) -> None:
         from optuna_tuner.results.dashboard.filling import fill  # noqa: PLC0415  it loads plotly
+        from optuna_tuner.results.importance import forget_importances  # noqa: PLC0415  likewise
 
         storage, study, shelf = self._store.optuna_storage(), self.study(name), self._shelf()
         self._store.weathered(lambda: fill(storage, study, shelf))
+        forget_importances()  # each that is kept lies amid what the study needed, and holds on to that memory
 
     def _shelf(self) -> Shelf:
         from optuna_tuner.results.dashboard.shelf import Shelf  # noqa: PLC0415  it loads optuna-dashboard

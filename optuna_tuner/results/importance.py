@@ -67,6 +67,11 @@ def importance_of(trials: Sequence[FrozenTrial], objective: int = 0) -> Importan
     return Importance(method=FANOVA, shares=_shares(_Points(digest, points)))
 
 
+def forget_importances() -> None:
+    """Keep no importances: for a process that asks once for each."""
+    _shares.cache_clear()
+
+
 def _is_again(trial: FrozenTrial) -> bool:
     return AttemptKind(trial.user_attrs.get(KIND, AttemptKind.SEARCH)).again
 

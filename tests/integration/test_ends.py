@@ -16,6 +16,7 @@ from runs import PATIENCE_S, SLOW, measuring, process, running, say, servers, st
 
 from optuna_tuner import Tuner
 from optuna_tuner.clock import now
+from optuna_tuner.results.importance import forget_importances, importance_of
 from optuna_tuner.results.trials import TrialState
 from optuna_tuner.results.views import StudyState, StudyView
 from optuna_tuner.tuning.reaper import Reaped, Reaper
@@ -183,3 +184,18 @@ def test_a_worker_lets_go_of_the_stores_that_were_closed(home: Path) -> None:  #
     finally:
         gc.enable()
     assert closed[1]() is None
+
+
+def test_a_worker_keeps_no_importances(home: Path) -> None:  # noqa: ARG001  everything lies there
+    pytest.importorskip("sklearn")
+    forget_importances()
+    with closing(Tuner()) as tuner:
+        tuner.create(study("kept", budget={"trials": 5}))
+        assert tuner.work("kept") == 5
+        assert kept_importances() == 0
+        assert importance_of(tuner._store.optuna_storage().get_all_trials(1)).shares
+        assert kept_importances() == 1, "the worker asked for the same, and did keep it"
+
+
+def kept_importances() -> int:
+    return sum(type(each).__name__ == "_Points" for each in gc.get_objects())
