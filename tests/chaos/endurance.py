@@ -46,13 +46,12 @@ class Sample:
     threads: int
     children: int
     rss_kib: int
-    pss_kib: int
     database_kib: int
 
     def __str__(self) -> str:
         return (
             f"{self.trials:6} trials  {self.at:7.0f} s  fds {self.fds:3}  threads {self.threads:2}  "
-            f"children {self.children}  RSS {self.rss_kib / 1024:6.1f} MiB  PSS {self.pss_kib / 1024:6.1f} MiB  "
+            f"children {self.children}  RSS {self.rss_kib / 1024:6.1f} MiB  "
             f"database {self.database_kib / 1024:7.1f} MiB"
         )
 
@@ -115,7 +114,6 @@ class Worker:
             threads=int(status["Threads"]),
             children=sum(map(len, children)),
             rss_kib=int(memory["Rss"].split()[0]),
-            pss_kib=int(memory["Pss"].split()[0]),
             database_kib=_database_bytes(self._stage.storage) >> 10,
         )
 
@@ -211,12 +209,11 @@ def judge(samples: Sequence[Sample]) -> Sequence[str]:
         before, after = (min(getattr(each, name) for each in part) for part in (second, last))
         if after > before:
             faults.append(f"{name} have grown from {before} to {after}")
-    for name in ("rss_kib", "pss_kib"):
-        before, after = (sorted(getattr(each, name) for each in part)[len(part) // 2] for part in (second, last))
-        drift = after / before - 1
-        print(f"{name[:3].upper()} drift from the second tenth to the last: {drift:+.1%} ({before} to {after} KiB)")
-        if drift >= DRIFT:
-            faults.append(f"{name[:3].upper()} has drifted by {drift:+.1%}")
+    before, after = (sorted(each.rss_kib for each in part)[len(part) // 2] for part in (second, last))
+    drift = after / before - 1
+    print(f"RSS drift from the second tenth to the last: {drift:+.1%} ({before} to {after} KiB)")
+    if drift >= DRIFT:
+        faults.append(f"RSS has drifted by {drift:+.1%}")
     return faults
 
 
