@@ -130,15 +130,16 @@ def _never_called(_config: object, seed: int = 0) -> float:
 
 
 class OpenBox:
-    """OpenBox's advisor with the surrogate and the acquisition that it chooses by itself, and constraints.
+    """OpenBox's advisor for trials side by side, with the surrogate and acquisition of its own choice, and constraints.
 
-    What did not run has failed, which it takes for the worst that was seen, and breaks all constraints.
+    It knows what is under way, where the plain advisor repeats it. What did not run has failed, which it takes for the
+    worst that was seen, and breaks all constraints.
     """
 
     def __init__(self, landscape: Landscape, _objection: Objection, seed: int) -> None:
         self._openbox = import_module("openbox")
         self._landscape, self._axes = landscape, Axes(landscape.space)
-        self._advisor = self._openbox.Advisor(
+        self._advisor = self._openbox.AsyncBatchAdvisor(
             _config_space(self._axes, seed),
             num_objectives=1,
             num_constraints=len(landscape.constraint_names),
