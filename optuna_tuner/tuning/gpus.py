@@ -72,6 +72,13 @@ def largest_mib(uuids: Iterable[str]) -> int | None:
     return None if any(look.illness for look in looks) else max((look.total_mib for look in looks), default=None)
 
 
+def one_kind(uuids: Sequence[str]) -> str | None:
+    """What NVML calls these GPUs; None where they differ, or it does not tell."""
+    with nvml.session() as open_nvml:
+        names = set() if open_nvml is None else {open_nvml.name(uuid) for uuid in uuids}
+    return names.pop() if len(names) == 1 else None
+
+
 @contextmanager
 def taken(uuids: Sequence[str], wait_s: float | None = None) -> Iterator[None]:
     """Use these GPUs, whose locks the caller holds; wait up to `wait_s` (default BACK_S) until they are free.

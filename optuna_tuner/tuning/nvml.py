@@ -95,6 +95,11 @@ class Nvml:
         found = [{"uuid": uuid, **self._model(uuid)} for uuid in uuids]
         return {"gpus": list[Json](found), **self._driver()}
 
+    def name(self, uuid: str) -> str | None:
+        """What the GPU is called; None where NVML does not tell."""
+        name = self._model(uuid).get("name")
+        return None if name is None else str(name)
+
     def _model(self, uuid: str) -> dict[str, Json]:
         nvml = self._library
         try:
