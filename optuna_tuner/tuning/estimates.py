@@ -7,15 +7,15 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 
 from optuna_tuner.contracts import Engine
-from optuna_tuner.errors import EnvironmentFaultError, NotFoundError
+from optuna_tuner.errors import EnvironmentFaultError
 from optuna_tuner.memory import facts
 from optuna_tuner.memory.estimate import estimate
-from optuna_tuner.memory.gpus import Gpu, gpu
+from optuna_tuner.memory.gpus import Gpu
 from optuna_tuner.memory.layout import Layout, Settings
 from optuna_tuner.memory.model import ModelFacts
 from optuna_tuner.search.encoding import Configuration, Estimates
 from optuna_tuner.spec.space import Parameter, params_of
-from optuna_tuner.tuning.gpus import one_kind
+from optuna_tuner.tuning.gpus import kind_of
 from optuna_tuner.tuning.setting import Setting
 
 UNKNOWN = (0.0, 0.0)
@@ -25,10 +25,10 @@ def estimates_of(setting: Setting) -> Estimates:
     """Of a worker's study, on its slot; nothing where the server runs elsewhere, or model or GPUs are not known."""
 
     def known() -> tuple[ModelFacts, Gpu] | None:
-        name = one_kind(setting.slot.gpus) if setting.parts.deployer.host_bound and setting.slot.gpus else None
+        card = kind_of(setting.slot.gpus) if setting.parts.deployer.host_bound else None
         try:
-            return None if name is None else (facts.read(setting.model.path), gpu(name))
-        except (EnvironmentFaultError, NotFoundError):
+            return None if card is None else (facts.read(setting.model.path), card)
+        except EnvironmentFaultError:
             return None
 
     return memory_estimates(setting.spec.space, setting.parts.engine, known)

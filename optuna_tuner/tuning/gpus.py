@@ -18,6 +18,7 @@ from pathlib import Path
 from optuna_tuner import home
 from optuna_tuner.clock import Deadline, poll
 from optuna_tuner.errors import EnvironmentFaultError
+from optuna_tuner.memory.gpus import Gpu, told_by_nvml
 from optuna_tuner.tuning import nvml
 from optuna_tuner.tuning.nvml import Look
 
@@ -72,11 +73,12 @@ def largest_mib(uuids: Iterable[str]) -> int | None:
     return None if any(look.illness for look in looks) else max((look.total_mib for look in looks), default=None)
 
 
-def one_kind(uuids: Sequence[str]) -> str | None:
-    """What NVML calls these GPUs; None where they differ, or it does not tell."""
+def kind_of(uuids: Sequence[str]) -> Gpu | None:
+    """What these GPUs are; None where they differ, are not known, or NVML does not tell."""
     with nvml.session() as open_nvml:
-        names = set() if open_nvml is None else {open_nvml.name(uuid) for uuid in uuids}
-    return names.pop() if len(names) == 1 else None
+        models = {open_nvml.model(uuid) for uuid in uuids} if open_nvml else set()
+    model = models.pop() if len(models) == 1 else None
+    return told_by_nvml(*model) if model else None
 
 
 @contextmanager
