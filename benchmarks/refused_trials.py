@@ -25,8 +25,9 @@ from preflight import MODEL, PUBLISHED, REST, SLOTS, STUDIES
 
 from optuna_tuner.plugins import InstalledKinds
 from optuna_tuner.search.objection import NOTHING_KNOWN, Objection
+from optuna_tuner.search.problem import Problem
 from optuna_tuner.search.redrawing import Redrawing
-from optuna_tuner.search.samplers import Problem, make_sampler
+from optuna_tuner.search.samplers import make_sampler
 from optuna_tuner.spec.files import load_study
 from optuna_tuner.spec.space import suggest
 from optuna_tuner.spec.study import StudySpec

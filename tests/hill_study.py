@@ -11,7 +11,8 @@ from optuna.trial import TrialState
 
 from optuna_tuner.search.evidence import KIND
 from optuna_tuner.search.outlook import FEWEST
-from optuna_tuner.search.samplers import Problem, Repeated
+from optuna_tuner.search.problem import Problem
+from optuna_tuner.search.samplers import Repeated
 from optuna_tuner.search.verdict import SERVER_RUNS
 from optuna_tuner.spec.sampler import Sampler
 from optuna_tuner.spec.space import Int, Parameter, params_of, suggest

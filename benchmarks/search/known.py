@@ -7,11 +7,13 @@ from typing import cast
 from optuna_tuner.contracts import Engine
 from optuna_tuner.memory.certainty import refusal
 from optuna_tuner.plugins import InstalledKinds, make
+from optuna_tuner.search.encoding import Estimates
 from optuna_tuner.search.objection import Objection, first_of, remembered
 from optuna_tuner.spec.study import Part
+from optuna_tuner.tuning.estimates import memory_estimates
 from optuna_tuner.tuning.objections import engine_rules
 from optuna_tuner.values import Params
-from search.landscape import Landscape
+from search.landscape import Configuration, Landscape
 
 
 def known_against(landscape: Landscape) -> Objection:
@@ -30,9 +32,20 @@ def engine_of(landscape: Landscape) -> Engine:
     return cast("Engine", make(InstalledKinds(), "engines", part))
 
 
+def estimates_of(landscape: Landscape, engine: Engine) -> Estimates:
+    """What the memory model tells of configurations, as to a study's sampler."""
+    known = None if landscape.facts is None or landscape.gpu is None else (landscape.facts, landscape.gpu)
+    ask = memory_estimates(landscape.space, engine, lambda: known)
+    return lambda configuration: ask(_without_none(configuration))
+
+
 def _written(params: Params) -> Params:
     """As a command line has it: in a space, `none` stands for a flag that is not set."""
-    return Params(flags={name: value for name, value in params.flags.items() if str(value).lower() != "none"})
+    return Params(flags=_without_none(params.flags))
+
+
+def _without_none(flags: Configuration) -> Configuration:
+    return {name: value for name, value in flags.items() if str(value).lower() != "none"}
 
 
 def _memory(landscape: Landscape, engine: Engine) -> Objection:

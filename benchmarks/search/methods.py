@@ -16,7 +16,7 @@ from optuna_tuner.search.objection import Objection
 from optuna_tuner.search.search import SamplerKind
 from optuna_tuner.spec.space import suggest
 from search.contest import Method, MethodMaker, excesses, metrics
-from search.known import engine_of
+from search.known import engine_of, estimates_of
 from search.landscape import Configuration, Landscape, Truth
 from search.others import OTHERS
 
@@ -49,6 +49,7 @@ class Ours:
             first=landscape.first,
             sampler=kind,
             expectation=lambda name, value: believed * engine.expects(name, value),
+            estimates=estimates_of(landscape, engine),
         )
 
     def ask(self) -> tuple[int, Configuration]:
@@ -58,7 +59,7 @@ class Ours:
 
     def tell(self, number: int, seen: Truth) -> None:
         """Metrics, or the cause."""
-        self._search.tell(number, metrics(self._landscape, seen))
+        self._search.tell(number, metrics(self._landscape, seen), took_s=seen.cost_s)
 
     def outlook(self, trials: int) -> float | None:
         """As the search sees it."""

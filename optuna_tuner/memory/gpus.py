@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -15,6 +16,7 @@ from optuna_tuner.values import Json
 
 MIB = 1 << 20
 GIB = 1 << 30
+SAME_MEMORY = 0.02  # what drivers reserve differs a little
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,6 +47,16 @@ def gpu(name: str) -> Gpu:
     if found is None:
         raise NotFoundError(f'the memory model does not know the GPU "{name}"; known: {", ".join(known())}')
     return found
+
+
+def told_by_nvml(name: str, memory_mib: int) -> Gpu | None:
+    """The GPU that NVML calls so; None for one that is not known, or has another memory than the known one.
+
+    NVML says more than the name, such as "NVIDIA H100 80GB HBM3".
+    """
+    words = set(re.split(r"[^A-Z0-9]+", name.upper()))
+    fits = (each for each in _table().values() if abs(each.memory / MIB / memory_mib - 1) < SAME_MEMORY)
+    return next((each for each in fits if set(each.name.upper().split()) <= words), None)
 
 
 def known() -> tuple[str, ...]:

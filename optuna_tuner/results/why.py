@@ -11,8 +11,8 @@ from optuna_tuner.results.simplified import simplification_document
 from optuna_tuner.results.views import StudyView
 from optuna_tuner.search.objection import Objection
 from optuna_tuner.search.outlook import outlook
+from optuna_tuner.search.problem import Problem
 from optuna_tuner.search.reruns import settings
-from optuna_tuner.search.samplers import Problem
 from optuna_tuner.search.simplifying import Simplification
 from optuna_tuner.search.worth import Loss, Worths, worths
 from optuna_tuner.store.records import AttemptKind

@@ -20,6 +20,7 @@ from optuna_tuner.search import processes
 from optuna_tuner.search.encoding import Configuration, Encoding, Matrix, Vector
 from optuna_tuner.search.evidence import Evidence, bounded
 from optuna_tuner.search.expectation import Expected
+from optuna_tuner.search.pace import Pace
 
 TREES = 40
 NOISE = 0.02  # of one measurement: where no more is left to learn than that, nothing is (Huang et al. 2006)
@@ -69,7 +70,7 @@ class Belief:
         """The probability that the server runs at all."""
         if self._forest is None:
             return np.ones(len(configurations))
-        votes: Matrix = self._forest.predict_proba(self._features(configurations))
+        votes: Matrix = self._forest.predict_proba(self._encoding.features(configurations))
         return votes[:, list(self._forest.classes_).index(True)]
 
     def worth(self, configurations: Sequence[Configuration]) -> Vector:
@@ -85,7 +86,7 @@ class Belief:
         mean, deviation = processes.predicted(self._objective, points)
         lead = (mean + self._expected(configurations) - self._best - WORTHWHILE) / deviation
         gain: Vector = deviation * (lead * norm.cdf(lead) + norm.pdf(lead)) * (1 - NOISE / np.hypot(deviation, NOISE))
-        return gain * holds
+        return gain * holds / self._pace(points)
 
     def losses(self, one: Configuration, others: Sequence[Configuration]) -> tuple[Vector, Vector, Vector]:
         """How much each of the others is behind one of them: a share, its standard deviation, the probability to hold.
@@ -144,7 +145,7 @@ class Belief:
         if all(labels) or not any(labels):
             return None
         forest = ExtraTreesClassifier(TREES, max_features=0.5, random_state=int(self._rng.integers(2**31)))
-        return forest.fit(self._features([each.configuration for each in self._evidence]), labels)
+        return forest.fit(self._encoding.features([each.configuration for each in self._evidence]), labels)
 
     @cached_property
     def _constraints(self) -> Sequence[GaussianProcessRegressor]:
@@ -152,6 +153,10 @@ class Belief:
         names = {name: None for each in self._ran for name in each.excesses}
         told = [np.array([bounded(each.excesses.get(name, 0.0)) for each in self._ran]) for name in names]
         return [self._process(name, each) for name, each in zip(names, told, strict=True) if (each > 0).any()]
+
+    @cached_property
+    def _pace(self) -> Pace:
+        return Pace(self._points, [each.took_s for each in self._ran])
 
     @cached_property
     def _objective(self) -> GaussianProcessRegressor:
@@ -178,9 +183,6 @@ class Belief:
     @property
     def _best_configuration(self) -> Configuration:
         return self._feasible[int(self._promise(self._feasible).argmax())]
-
-    def _features(self, configurations: Sequence[Configuration]) -> Matrix:
-        return np.hstack([self._encoding.points(configurations), self._encoding.products(configurations)])
 
     @cached_property
     def _scalar(self) -> Vector:

@@ -19,10 +19,17 @@ from optuna_tuner.values import Scalar
 Configuration = Mapping[str, Scalar]
 Matrix = NDArray[np.float64]
 Vector = NDArray[np.float64]
+Estimates = Callable[[Configuration], Sequence[float]]
+"""What a model tells of a configuration beforehand, such as how full its memory will be: always so many numbers."""
 
 PAIR = 2  # words that exclude each other share one coordinate
 NOWHERE = 0.5  # a parameter that a configuration does not have: its condition's own coordinate tells it apart
 APART = -1.0  # a word among sizes, as 0 or -1 for "no limit" is: away from all of them, whatever it stands for
+
+
+def nothing_estimated(configuration: Configuration) -> Sequence[float]:  # noqa: ARG001  as all estimates are called
+    """Of no configuration anything."""
+    return ()
 
 
 class Encoding:
@@ -32,8 +39,8 @@ class Encoding:
     own scale. So have switches, and choices between two words. Longer lists of words have a coordinate a word.
     """
 
-    def __init__(self, space: Mapping[str, Parameter]) -> None:
-        self._space = space
+    def __init__(self, space: Mapping[str, Parameter], estimates: Estimates = nothing_estimated) -> None:
+        self._space, self._estimates = space, estimates
         self._coordinates = {name: _coordinates(parameter) for name, parameter in space.items()}
         self._missing = {name: (NOWHERE,) * len(self._coordinates[name](_any(each))) for name, each in space.items()}
         self._sizes = [name for name, parameter in space.items() if _is_size(parameter)]
@@ -49,7 +56,12 @@ class Encoding:
         """One row a configuration."""
         return np.array([self._point(each) for each in configurations], dtype=np.float64)
 
-    def products(self, configurations: Sequence[Configuration]) -> Matrix:
+    def features(self, configurations: Sequence[Configuration]) -> Matrix:
+        """The points, and what servers fail by: products and ratios of sizes, and what was estimated of memory."""
+        estimates = np.array([self._estimates(each) for each in configurations], dtype=np.float64)
+        return np.hstack([self.points(configurations), self._products(configurations), estimates])
+
+    def _products(self, configurations: Sequence[Configuration]) -> Matrix:
         """For each two sizes the logarithms of their product and of their ratio; one row a configuration.
 
         What fails often fails by one of those: tensor times pipeline parallelism against the number of GPUs, or a batch

@@ -16,6 +16,7 @@ from optuna_tuner.values import Scalar
 
 KIND = "kind"  # why it was tried, a member of AttemptKind, as an attribute of the trial
 EFFECTIVE_CONFIG = "effective_config"  # what a trial's server told of itself, as an attribute of the trial
+TOOK_S = "took_s"  # seconds for which a trial held its slot, as an attribute of the trial
 FAR = 2.0  # a constraint's logarithm is cut here: how badly it is broken beyond e squared teaches nothing
 
 
@@ -28,6 +29,7 @@ class Evidence:
         ran: whether its server ran and was measured.
         values: the objectives, larger is better; None where it did not run.
         excesses: by constraint, relative to its bound; zero or less is kept. Empty where it did not run.
+        took_s: seconds of the trial, from the start of its server on; None where nobody said.
 
     """
 
@@ -35,6 +37,7 @@ class Evidence:
     ran: bool
     values: tuple[float, ...] | None
     excesses: Mapping[str, float]
+    took_s: float | None = None
 
     @property
     def feasible(self) -> bool:
@@ -84,7 +87,8 @@ def _evidence(trial: FrozenTrial, where: Configuration, signs: Sequence[float], 
     if values is None or trial.constraints.get(SERVER_RUNS, 0.0) > 0:
         return Evidence(configuration=where, ran=False, values=None, excesses={})
     better = tuple(sign * value for sign, value in zip(signs, values, strict=True))
-    return Evidence(configuration=where, ran=True, values=better, excesses=dict(trial.constraints))
+    took_s = trial.user_attrs.get(TOOK_S)
+    return Evidence(configuration=where, ran=True, values=better, excesses=dict(trial.constraints), took_s=took_s)
 
 
 def _values(trial: FrozenTrial, names: Sequence[str]) -> Sequence[float] | None:

@@ -13,7 +13,7 @@ from optuna_tuner.search.encoding import Configuration, Encoding, Matrix
 from optuna_tuner.search.evidence import Evidence, evidence_of, pending
 from optuna_tuner.search.expectation import Expected
 from optuna_tuner.search.objection import Objection
-from optuna_tuner.search.samplers import Problem
+from optuna_tuner.search.problem import Problem
 from optuna_tuner.search.serving import climbed, tried
 from optuna_tuner.search.shortlist import Shortlist
 from optuna_tuner.spec.space import params_of
@@ -66,7 +66,7 @@ def _gains(
 
     seed = len(evidence)  # whoever asks comes to the same answer
     expected = Expected(problem.expectation)
-    belief = Belief(Encoding(problem.space), evidence, others, np.random.default_rng(seed), expected)
+    belief = Belief(Encoding(problem.space, problem.estimates), evidence, others, np.random.default_rng(seed), expected)
 
     def against(configuration: Configuration) -> str | None:
         return objection(params_of(problem.space, configuration))

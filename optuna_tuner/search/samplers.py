@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import warnings
 import zlib
-from collections.abc import Mapping
-from dataclasses import dataclass, field
 
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, IntDistribution
@@ -13,56 +11,19 @@ from optuna.samplers import BaseSampler
 from optuna.study import Study
 from optuna.trial import FrozenTrial
 
-from optuna_tuner.search.expectation import Expectation, nothing_expected
 from optuna_tuner.search.gp import Gp
 from optuna_tuner.search.grid import Grid
 from optuna_tuner.search.joint import JointQmc, JointTpe
 from optuna_tuner.search.objection import NOTHING_KNOWN, Objection
 from optuna_tuner.search.one_by_one import OneByOne
+from optuna_tuner.search.problem import Problem
 from optuna_tuner.search.redrawing import Redrawing
 from optuna_tuner.search.serving import Serving
-from optuna_tuner.spec.sampler import Pruner, Sampler
-from optuna_tuner.spec.space import Parameter, shell_word
-from optuna_tuner.spec.study import StudySpec
+from optuna_tuner.spec.sampler import Pruner
+from optuna_tuner.spec.space import shell_word
 from optuna_tuner.values import Params, Scalar
 
 CANDIDATES = 24  # of which TPE takes the best: Optuna's default
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Problem:
-    """What is searched, and how.
-
-    Attributes:
-        space: the parameters.
-        sampler: which sampler, and its settings.
-        ahead: how many trials have their parameters before the sampler is asked: the baseline, and those named first.
-        default: what a parameter is where it is left to the engine, as far as that is known.
-        expectation: what is expected of parameters before anything was measured.
-
-    """
-
-    space: Mapping[str, Parameter]
-    sampler: Sampler
-    ahead: int = 0
-    default: Mapping[str, Scalar] = field(default_factory=dict)
-    expectation: Expectation = nothing_expected
-
-    @property
-    def spread(self) -> int:
-        """How many trials there are before the sampler has learnt: those ahead, and those that spread out."""
-        return self.ahead + self.sampler.startup_trials
-
-    @classmethod
-    def of(
-        cls,
-        spec: StudySpec,
-        default: Mapping[str, Scalar] | None = None,
-        expectation: Expectation = nothing_expected,
-    ) -> Problem:
-        """A study's."""
-        ahead = spec.baseline + len(spec.first)
-        return cls(space=spec.space, sampler=spec.sampler, ahead=ahead, default=default or {}, expectation=expectation)
 
 
 def make_sampler(problem: Problem, number: int, objection: Objection = NOTHING_KNOWN) -> BaseSampler:
@@ -82,14 +43,7 @@ def make_sampler(problem: Problem, number: int, objection: Objection = NOTHING_K
         if kind == "grid":
             return Grid(problem.space, objection)
         if kind == "serving" or (kind == "gp" and number < problem.spread):
-            return Serving(
-                problem.space,
-                spread=problem.spread,
-                seed=seed,
-                objection=objection,
-                default=problem.default,
-                expectation=problem.expectation,
-            )
+            return Serving(problem, seed=seed, objection=objection)
         loose = _loose(problem, seed_of(problem.sampler.seed, f"{number} again"))
         return Redrawing(_favourite(problem, seed), loose, problem.space, objection)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import KW_ONLY, dataclass, replace
 from threading import Lock
 from typing import Literal
 
@@ -14,11 +14,13 @@ from optuna.trial import Trial, TrialState
 from pydantic import TypeAdapter
 
 from optuna_tuner.errors import ConflictError, EnvironmentFaultError, NotFoundError
+from optuna_tuner.search.encoding import Estimates, nothing_estimated
+from optuna_tuner.search.evidence import TOOK_S
 from optuna_tuner.search.expectation import Expectation, nothing_expected
 from optuna_tuner.search.gp import missing_for
 from optuna_tuner.search.objection import NOTHING_KNOWN, Objection, first_of, forbidden
 from optuna_tuner.search.outlook import outlook
-from optuna_tuner.search.samplers import Problem
+from optuna_tuner.search.problem import Problem
 from optuna_tuner.search.trials import Told, Trials, made_study
 from optuna_tuner.search.verdict import all_violated, score
 from optuna_tuner.spec.goals import Goals
@@ -72,6 +74,8 @@ class Search:
         expectation: what you expect of one parameter's value: the logarithm of the factor by which the objective is
             better with it, 0 for nothing. The search begins with it; trials that say otherwise outweigh it. For
             `serving` and one objective.
+        estimates: what a model of yours tells of each configuration, always so many numbers: the sampler `serving`
+            learns from them what runs.
         sampler: as under `sampler.kind` in a study file.
         startup_trials: how many configurations are spread over the space before the sampler begins to learn.
         storage: where to keep it, as Optuna takes it; in memory by default.
@@ -87,6 +91,7 @@ class Search:
     default: Mapping[str, Scalar] | None = None
     first: Sequence[Mapping[str, Scalar]] = ()
     expectation: Expectation = nothing_expected
+    estimates: Estimates = nothing_estimated
     sampler: SamplerKind = "serving"
     startup_trials: int = 4
     storage: str | None = None
@@ -108,6 +113,7 @@ class Search:
             ahead=len(self._ahead),
             default=self._default or {},
             expectation=self.expectation,
+            estimates=self.estimates,
         )
         self._lock = Lock()
         self._trials = Trials(_study(self.storage, self.name, self._goals), self._problem, self._objection)
@@ -121,18 +127,26 @@ class Search:
             return Suggestion(trial.number, self._whole(trial.number, {**params.flags, **params.env}))
 
     def tell(
-        self, number: int, result: Mapping[str, float] | Sequence[Measurement] | Cause, *, given_up: bool = False
+        self,
+        number: int,
+        result: Mapping[str, float] | Sequence[Measurement] | Cause,
+        *,
+        given_up: bool = False,
+        took_s: float | None = None,
     ) -> None:
         """Say what came of a suggestion: its metrics, its measurements load by load, or why there are none.
 
         With `given_up` it was not evaluated to its end, since others are better: it is learnt from, and never the best.
-        A cause that is the configuration's fault teaches the sampler; after any other one the configuration counts as
-        not tried. Raises ConflictError where it was told before, NotFoundError for a number that was never suggested,
-        and ValueError where a metric of the goals is missing, or is no finite number.
+        With `took_s`, its seconds, the search prefers what is quickly tried among what promises as much. A cause that
+        is the configuration's fault teaches the sampler; after any other one the configuration counts as not tried.
+        Raises ConflictError where it was told before, NotFoundError for a number that was never suggested, and
+        ValueError where a metric of the goals is missing, or is no finite number.
         """
         with self._lock:
             trial = self._asked(number)
-            self._trials.tell(trial, self._told(result, given_up=given_up))
+            told = self._told(result, given_up=given_up)
+            known = {} if took_s is None else {TOOK_S: took_s}
+            self._trials.tell(trial, replace(told, attributes={**told.attributes, **known}))
 
     def _told(self, result: Mapping[str, float] | Sequence[Measurement] | Cause, *, given_up: bool) -> Told:
         if isinstance(result, Cause):

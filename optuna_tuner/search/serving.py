@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from random import Random
 from typing import TYPE_CHECKING
 
@@ -14,12 +14,13 @@ from optuna.trial import FrozenTrial
 from optuna_tuner.search.candidates import Candidates, Key, key_of
 from optuna_tuner.search.encoding import Configuration, Encoding, Matrix, Vector
 from optuna_tuner.search.evidence import Evidence, evidence_of, pending
-from optuna_tuner.search.expectation import Expectation, Expected, nothing_expected
+from optuna_tuner.search.expectation import Expected
 from optuna_tuner.search.objection import Objection
 from optuna_tuner.search.one_by_one import OneByOne
+from optuna_tuner.search.problem import Problem
 from optuna_tuner.search.repair import repaired
 from optuna_tuner.search.shortlist import Shortlist, Worth
-from optuna_tuner.spec.space import Parameter, params_of
+from optuna_tuner.spec.space import params_of
 from optuna_tuner.store.records import Choice
 from optuna_tuner.values import Scalar
 
@@ -41,20 +42,10 @@ class Serving(OneByOne):
     The first ones spread over the space, away from each other and from what failed, where most is expected.
     """
 
-    def __init__(
-        self,
-        space: Mapping[str, Parameter],
-        *,
-        spread: int,
-        seed: int | None = None,
-        objection: Objection,
-        default: Configuration,
-        expectation: Expectation = nothing_expected,
-    ) -> None:
-        """`spread` is the number of the first trial that is not for spreading out."""
-        self._space, self._spread, self._objection, self._default = space, spread, objection, default
-        self._expected = Expected(expectation)
-        self._encoding = Encoding(space)
+    def __init__(self, problem: Problem, *, seed: int | None = None, objection: Objection) -> None:
+        self._problem, self._space, self._objection = problem, problem.space, objection
+        self._expected = Expected(problem.expectation)
+        self._encoding = Encoding(problem.space, problem.estimates)
         self._rng = np.random.default_rng(seed)
         self._chosen: Configuration = {}
         self.choice = Choice()
@@ -77,14 +68,14 @@ class Serving(OneByOne):
         return self._chosen[param_name]
 
     def _choose(self, study: Study, number: int, given: Configuration) -> Configuration:
-        evidence = evidence_of(study, self._space, self._default)
+        evidence = evidence_of(study, self._space, self._problem.default)
         others = pending(study, self._space, number)
         candidates = Candidates(self._space, given, Random(int(self._rng.integers(2**31))))  # noqa: S311  no secret
 
         def by(worth: Worth) -> Shortlist:
             return climbed(Shortlist(worth, self._against, tried(evidence, others)), candidates, evidence)
 
-        if number >= self._spread and sum(each.ran for each in evidence) >= LEAST:
+        if number >= self._problem.spread and sum(each.ran for each in evidence) >= LEAST:
             shortlist = self._hopeful(self._belief(evidence, others), by)
         else:
             shortlist = by(self._away(evidence, others))

@@ -16,8 +16,9 @@ from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 
 from optuna_tuner.search.objection import NOTHING_KNOWN, Objection
+from optuna_tuner.search.problem import Problem
 from optuna_tuner.search.redrawing import Redrawing
-from optuna_tuner.search.samplers import Problem, Repeated, make_sampler
+from optuna_tuner.search.samplers import Repeated, make_sampler
 from optuna_tuner.search.serving import Serving
 from optuna_tuner.spec.goals import Goals
 from optuna_tuner.spec.space import named_in, suggest

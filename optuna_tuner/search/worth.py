@@ -14,7 +14,7 @@ from optuna_tuner.search.encoding import Configuration, Encoding, is_comparable
 from optuna_tuner.search.evidence import EFFECTIVE_CONFIG, KIND, Evidence, evidence_of, whole
 from optuna_tuner.search.objection import Objection
 from optuna_tuner.search.outlook import FEWEST
-from optuna_tuner.search.samplers import Problem
+from optuna_tuner.search.problem import Problem
 from optuna_tuner.search.simplifying import simpler
 from optuna_tuner.spec.space import Parameter, params_of
 from optuna_tuner.store.records import AttemptKind, Drops
@@ -88,7 +88,7 @@ def worths(study: Study, problem: Problem, objection: Objection, number: int, ma
     if trial is None or winner is None or len(study.directions) > 1 or not _has_shares(evidence, problem.space):
         return None
     flags = [name for name in trial.params if default.get(name) != winner.get(name)]
-    made, loss = _Simpler(problem.space, winner, default, evidence, objection).worths(flags, margin)
+    made, loss = _Simpler(problem, winner, default, evidence, objection).worths(flags, margin)
     return Worths(flags=made, loss=loss, default=default)
 
 
@@ -117,7 +117,7 @@ class _Simpler:
 
     def __init__(
         self,
-        space: Mapping[str, Parameter],
+        problem: Problem,
         winner: Configuration,
         default: Configuration,
         evidence: Sequence[Evidence],
@@ -125,8 +125,9 @@ class _Simpler:
     ) -> None:
         from optuna_tuner.search.belief import Belief  # noqa: PLC0415  scikit-learn takes a second to import
 
-        self._space, self._winner, self._default, self._objection = space, winner, default, objection
-        self._belief = Belief(Encoding(space), evidence, [], np.random.default_rng(len(evidence)))
+        self._space, self._winner, self._default, self._objection = problem.space, winner, default, objection
+        encoding = Encoding(problem.space, problem.estimates)
+        self._belief = Belief(encoding, evidence, [], np.random.default_rng(len(evidence)))
 
     def worths(self, flags: Sequence[str], margin: float) -> tuple[tuple[FlagWorth, ...], Loss]:
         """Each flag alone, and then one after the other."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from optuna_tuner.search.evidence import EFFECTIVE_CONFIG, KIND
+from optuna_tuner.search.evidence import EFFECTIVE_CONFIG, KIND, TOOK_S
 from optuna_tuner.store.records import AttemptRecord, Outcome
+from optuna_tuner.tuning.budget import slot_time_s
 
 
 def attributes_of(attempt: AttemptRecord, outcome: Outcome) -> dict[str, object]:
@@ -20,6 +21,7 @@ def attributes_of(attempt: AttemptRecord, outcome: Outcome) -> dict[str, object]
         "kv_cache_retractions": outcome.kv_cache_retractions,
         "metrics": dict(outcome.metrics),
         "phases_s": {phase.value: round(seconds, 3) for phase, seconds in outcome.phases_s.items()},
+        TOOK_S: round(slot_time_s(outcome.phases_s), 3),
         EFFECTIVE_CONFIG: dict(outcome.effective_config),
     }
     drift = outcome.drift.metrics if outcome.drift else {}

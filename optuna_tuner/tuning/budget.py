@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from optuna_tuner.clock import Deadline
 from optuna_tuner.spec.study import StudySpec
-from optuna_tuner.store.records import AttemptRecord
 from optuna_tuner.store.store import Store
 from optuna_tuner.tuning.newly_ended import NewlyEnded
 from optuna_tuner.values import Phase
@@ -29,7 +30,8 @@ class GpuTime:
     def spent_s(self) -> float:
         """All that was spent until now."""
         for attempt in self._ended:
-            self._sum_s += self._gpus_of(attempt.worker_id) * slot_time_s(attempt)
+            phases_s = attempt.outcome.phases_s if attempt.outcome else {}
+            self._sum_s += self._gpus_of(attempt.worker_id) * slot_time_s(phases_s)
         return self._sum_s
 
     def _gpus_of(self, worker_id: str | None) -> int:
@@ -40,7 +42,6 @@ class GpuTime:
         return self._gpus[worker_id]
 
 
-def slot_time_s(attempt: AttemptRecord) -> float:
-    """Seconds for which an ended attempt held its slot."""
-    phases_s = attempt.outcome.phases_s if attempt.outcome else {}
+def slot_time_s(phases_s: Mapping[Phase, float]) -> float:
+    """Seconds for which an attempt held its slot, of those of its phases."""
     return sum(seconds for phase, seconds in phases_s.items() if phase is not Phase.QUEUE)

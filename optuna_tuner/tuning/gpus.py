@@ -18,6 +18,7 @@ from pathlib import Path
 from optuna_tuner import home
 from optuna_tuner.clock import Deadline, poll
 from optuna_tuner.errors import EnvironmentFaultError
+from optuna_tuner.memory.gpus import Gpu, told_by_nvml
 from optuna_tuner.tuning import nvml
 from optuna_tuner.tuning.nvml import Look
 
@@ -70,6 +71,14 @@ def largest_mib(uuids: Iterable[str]) -> int | None:
     """Memory of the largest of these GPUs, all of it; None for none of them, and where NVML does not tell of each."""
     looks = _looks(uuids).values()
     return None if any(look.illness for look in looks) else max((look.total_mib for look in looks), default=None)
+
+
+def kind_of(uuids: Sequence[str]) -> Gpu | None:
+    """What these GPUs are; None where they differ, are not known, or NVML does not tell."""
+    with nvml.session() as open_nvml:
+        models = {open_nvml.model(uuid) for uuid in uuids} if open_nvml else set()
+    model = models.pop() if len(models) == 1 else None
+    return told_by_nvml(*model) if model else None
 
 
 @contextmanager

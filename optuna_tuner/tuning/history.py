@@ -17,7 +17,8 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 from optuna_tuner.errors import ConflictError, StoppedError
 from optuna_tuner.search.objection import NOTHING_KNOWN, Objection
 from optuna_tuner.search.outlook import outlook_where_level
-from optuna_tuner.search.samplers import Problem, make_pruner
+from optuna_tuner.search.problem import Problem
+from optuna_tuner.search.samplers import make_pruner
 from optuna_tuner.search.trials import Away, Told, Trials, made_study
 from optuna_tuner.search.worth import Worths, worths
 from optuna_tuner.spec.space import named_in

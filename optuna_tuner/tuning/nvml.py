@@ -92,17 +92,21 @@ class Nvml:
 
     def about(self, uuids: Sequence[str]) -> dict[str, Json]:
         """What these GPUs are, and the driver's version; what NVML does not tell is left out."""
-        found = [{"uuid": uuid, **self._model(uuid)} for uuid in uuids]
-        return {"gpus": list[Json](found), **self._driver()}
+        return {"gpus": [self._named(uuid) for uuid in uuids], **self._driver()}
 
-    def _model(self, uuid: str) -> dict[str, Json]:
+    def _named(self, uuid: str) -> dict[str, Json]:
+        model = self.model(uuid)
+        return {"uuid": uuid, **({"name": model[0], "memory_mib": model[1]} if model else {})}
+
+    def model(self, uuid: str) -> tuple[str, int] | None:
+        """What the GPU is called, and its memory in MiB; None where NVML does not tell."""
         nvml = self._library
         try:
             handle = nvml.nvmlDeviceGetHandleByUUID(uuid)
             name, memory = nvml.nvmlDeviceGetName(handle), nvml.nvmlDeviceGetMemoryInfo(handle)
         except nvml.NVMLError:
-            return {}
-        return {"name": str(name), "memory_mib": int(memory.total) // MIB}
+            return None
+        return str(name), int(memory.total) // MIB
 
     def _driver(self) -> dict[str, Json]:
         nvml = self._library

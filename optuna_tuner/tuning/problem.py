@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from optuna_tuner.contracts import Engine
 from optuna_tuner.metrics import is_speed
+from optuna_tuner.search.encoding import Estimates, nothing_estimated
 from optuna_tuner.search.expectation import Expectation, nothing_expected
-from optuna_tuner.search.samplers import Problem
+from optuna_tuner.search.problem import Problem
 from optuna_tuner.spec.study import StudySpec
 from optuna_tuner.values import Scalar
 
 
-def problem_of(spec: StudySpec, engine: Engine) -> Problem:
-    """A study's."""
-    return Problem.of(spec, _default(spec, engine), _expectation(spec, engine))
+def problem_of(spec: StudySpec, engine: Engine, estimates: Estimates = nothing_estimated) -> Problem:
+    """A study's, with what is estimated of its configurations."""
+    plain = Problem.of(spec, _default(spec, engine))
+    return replace(plain, expectation=_expectation(spec, engine), estimates=estimates)
 
 
 def _default(spec: StudySpec, engine: Engine) -> Mapping[str, Scalar]:

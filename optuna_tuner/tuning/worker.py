@@ -18,6 +18,7 @@ from optuna_tuner.store.store import Store
 from optuna_tuner.tuning.breaker import give_up_if_broken, give_up_without_answers
 from optuna_tuner.tuning.budget import GpuTime
 from optuna_tuner.tuning.drops import Dropping
+from optuna_tuner.tuning.estimates import estimates_of
 from optuna_tuner.tuning.frontier import Frontier
 from optuna_tuner.tuning.gpus import demand_healthy
 from optuna_tuner.tuning.heart import Heart
@@ -61,7 +62,7 @@ class Worker:
             setting.spec,
             objection_of(setting, self._servers),
             self._frontier.away,
-            problem_of(setting.spec, setting.parts.engine),
+            problem_of(setting.spec, setting.parts.engine, estimates_of(setting)),
         )
         self._plateau = Plateau(setting, self._servers, self._history)
         self._dropping = Dropping(setting, self._history)

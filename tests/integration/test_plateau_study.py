@@ -7,7 +7,7 @@ from runs import home, study, tuner
 from optuna_tuner import Tuner
 from optuna_tuner.results.views import StudyState
 from optuna_tuner.search.outlook import FEWEST, PATIENCE
-from optuna_tuner.search.samplers import Problem
+from optuna_tuner.search.problem import Problem
 from optuna_tuner.spec.study import StudySpec
 from optuna_tuner.store.records import Outcome, Verdict
 from optuna_tuner.tuning.history import History

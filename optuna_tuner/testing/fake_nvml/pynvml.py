@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 VARIABLE = "OPTUNA_TUNER_FAKE_GPUS"
+NAME = "Fake GPU"  # of each
 _MIB = 1 << 20
 _TOTAL_MIB, _IDLE = 81920, 512 * _MIB  # a driver keeps some for itself
 _BUSY = 0.9  # of the memory
@@ -112,7 +113,7 @@ def nvmlDeviceGetUUID(handle: str) -> str:  # noqa: N802  pynvml's name
 def nvmlDeviceGetName(handle: str) -> str:  # noqa: N802  pynvml's name
     """The GPU's model."""
     _healthy(handle)
-    return "Fake GPU"
+    return NAME
 
 
 def nvmlSystemGetDriverVersion() -> str:  # noqa: N802  pynvml's name

@@ -7,8 +7,9 @@ import optuna
 import pytest
 
 from optuna_tuner.search.objection import first_of, study_rules
+from optuna_tuner.search.problem import Problem
 from optuna_tuner.search.redrawing import DRAWS, Redrawing
-from optuna_tuner.search.samplers import Problem, make_sampler
+from optuna_tuner.search.samplers import make_sampler
 from optuna_tuner.spec.space import suggest
 from optuna_tuner.spec.study import StudySpec
 from optuna_tuner.store.records import Choice

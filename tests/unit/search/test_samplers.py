@@ -4,8 +4,9 @@ import optuna
 import pytest
 
 from optuna_tuner.search.grid import trials_of
+from optuna_tuner.search.problem import Problem
 from optuna_tuner.search.redrawing import Redrawing
-from optuna_tuner.search.samplers import Problem, Repeated, make_pruner, make_sampler
+from optuna_tuner.search.samplers import Repeated, make_pruner, make_sampler
 from optuna_tuner.spec.space import named_in, suggest
 from optuna_tuner.spec.study import StudySpec
 from optuna_tuner.values import Params, Scalar

@@ -173,3 +173,36 @@ def test_where_what_is_believed_leaves_nothing_to_hope_for_it_is_doubted() -> No
         suggestion = one.ask()
         one.tell(suggestion.number, {"speed": speeds[int(suggestion.params["tokens"])]})
     assert one.best()[0].params["tokens"] == 2048
+
+
+def test_how_long_a_trial_took_counts_in_what_is_tried_next() -> None:
+    def asked(took_s: Callable[[Mapping[str, Scalar]], float | None]) -> list[Mapping[str, Scalar]]:
+        one, seen = search(), list[Mapping[str, Scalar]]()
+        for _ in range(12):
+            suggestion = one.ask()
+            seen.append(suggestion.params)
+            one.tell(suggestion.number, serve(suggestion.params), took_s=took_s(suggestion.params))
+        return seen
+
+    assert asked(lambda _: None) != asked(lambda params: 10.0 * float(params["seqs"]))
+
+
+def test_what_a_model_tells_of_configurations_is_learnt_from() -> None:
+    """What fails, fails by a sum that no product of two sizes tells."""
+    space = {name: {"type": "int", "low": 1, "high": 9} for name in "abcd"}
+    goals = {"objectives": [{"metric": "speed", "direction": "maximize"}]}
+
+    def full(params: Mapping[str, Scalar]) -> int:
+        return int(params["a"]) - int(params["b"]) + int(params["c"]) - int(params["d"])
+
+    def failures(estimates: Callable[[Mapping[str, Scalar]], list[int]]) -> int:
+        one, count = Search(space, goals, seed=0, estimates=estimates), 0
+        for _ in range(20):
+            suggestion = one.ask()
+            fails = full(suggestion.params) > 3
+            count += fails
+            speed = {"speed": sum(map(float, suggestion.params.values()))}
+            one.tell(suggestion.number, Cause.OUT_OF_MEMORY_POOL if fails else speed)
+        return count
+
+    assert failures(lambda params: [full(params)]) < failures(lambda _: [])

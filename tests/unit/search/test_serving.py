@@ -9,7 +9,8 @@ import pytest
 from optuna.study import StudyDirection
 
 from optuna_tuner.search.objection import NOTHING_KNOWN, Objection
-from optuna_tuner.search.samplers import Problem, make_sampler
+from optuna_tuner.search.problem import Problem
+from optuna_tuner.search.samplers import make_sampler
 from optuna_tuner.search.serving import Serving
 from optuna_tuner.search.verdict import SERVER_RUNS
 from optuna_tuner.spec.sampler import Sampler

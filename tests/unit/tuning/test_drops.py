@@ -6,7 +6,7 @@ from optuna_tuner.plugins import InstalledKinds
 from optuna_tuner.results.reading import read_study
 from optuna_tuner.results.views import StudyState, StudyView
 from optuna_tuner.search.confirming import again_of
-from optuna_tuner.search.samplers import Problem
+from optuna_tuner.search.problem import Problem
 from optuna_tuner.spec.study import StudySpec
 from optuna_tuner.store.records import Outcome, Verdict
 from optuna_tuner.store.store import Store

@@ -8,7 +8,8 @@ import pytest
 
 from optuna_tuner.plugins import InstalledKinds
 from optuna_tuner.search.grid import left_out, trials_of
-from optuna_tuner.search.samplers import Problem, make_sampler
+from optuna_tuner.search.problem import Problem
+from optuna_tuner.search.samplers import make_sampler
 from optuna_tuner.spec.space import suggest
 from optuna_tuner.spec.study import StudySpec
 from optuna_tuner.tuning.foreseen import anywhere, random_configurations, refusal_warnings

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from optuna_tuner.search.evidence import TOOK_S
 from optuna_tuner.store.attempts import Attempts
 from optuna_tuner.store.records import AttemptRecord, Outcome, StudyRecord, Verdict
 from optuna_tuner.store.store import Store
+from optuna_tuner.tuning.attributes import attributes_of
 from optuna_tuner.tuning.budget import GpuTime
 from optuna_tuner.tuning.newly_ended import PAGE
 from optuna_tuner.values import Phase, Slot
@@ -59,3 +61,9 @@ def test_the_sum_is_kept_and_only_new_ends_are_added(
 def test_a_cpu_slot_spends_no_gpu_time(store: Store, study: StudyRecord) -> None:
     run(store, study, register(store, study, 0))
     assert GpuTime(store, study.id).spent_s() == 0.0
+
+
+def test_optunas_history_is_told_how_long_the_slot_was_held(store: Store, study: StudyRecord) -> None:
+    attempt = store.attempts.claim(study.id, register(store, study, 1), baseline=False)
+    assert attempt is not None
+    assert attributes_of(attempt, RAN)[TOOK_S] == 10.0

@@ -9,7 +9,7 @@ import pytest
 
 from optuna_tuner.contracts import Engine
 from optuna_tuner.plugins import InstalledKinds, make
-from optuna_tuner.search.samplers import Problem
+from optuna_tuner.search.problem import Problem
 from optuna_tuner.spec.study import StudySpec
 from optuna_tuner.tuning.problem import problem_of
 
