@@ -24,10 +24,10 @@ from pathlib import Path
 from typing import cast
 
 from optuna_tuner.benchmarks import prompts
-from optuna_tuner.benchmarks.client_env import GENAI_BENCH, GUIDELLM, VLLM
 from optuna_tuner.benchmarks.http import Http, HttpOptions
 from optuna_tuner.clock import Deadline
 from optuna_tuner.contracts import Benchmark, Target
+from optuna_tuner.other_programs import GENAI_BENCH, GUIDELLM, VLLM
 from optuna_tuner.plugins import InstalledKinds, make
 from optuna_tuner.spec.study import Part
 from optuna_tuner.testing import word_tokenizer

@@ -43,7 +43,7 @@ from optuna_tuner.results import bundle
 from optuna_tuner.results.bundle import run as bundle_run
 from optuna_tuner.results.bundle import summary as bundle_summary
 from optuna_tuner.results.report import document
-from optuna_tuner.spec import confirm, goals, quality, recheck, space, study
+from optuna_tuner.spec import confirm, goals, prior, quality, recheck, space, study
 from optuna_tuner.spec.json_schema import study_schema
 from optuna_tuner.values import Blame, Cause
 
@@ -464,6 +464,7 @@ def _study_file() -> Iterator[str]:
     yield fields((each for each in options_of(space.Switch) if each.name in {"env", "when"}), "key")
     yield from ("## `first`", FIRST)
     yield from _section("warm_start", study.WarmStart)
+    yield from _section("prior", prior.Prior)
     yield from ("## `rules`", "A list.", fields(options_of(study.Rule), "key"), RULES)
     yield from ("## `goals`", first_lines(goals.Goals), GOALS_TEXT, fields(options_of(goals.Goals), "key"))
     yield from _section("goals.objectives", goals.Objective, "###")

@@ -115,8 +115,7 @@ class Engine(Plugin):
     def memory(self, params: Params) -> tuple[Layout, Settings] | None:
         """What the flags say of memory, the study's fixed ones among them; None where that is not certain.
 
-        A configuration may be refused for it: no other flag or variable of the launch may take weights off the GPU,
-        shrink them, or change which model is loaded. None by default.
+        It may be refused for that: nothing else in a launch may shrink weights, move them off the GPU, or load others.
         """
         del params
         return None
@@ -222,20 +221,17 @@ class Deployer(Plugin):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Target:
-    """What a benchmark shall load, and where its raw reports go. `seed` keeps prompts apart between trials.
-
-    `site`: its client shall run there; None for this machine.
-    """
+    """What a benchmark shall load, and where its raw reports go."""
 
     endpoint: Endpoint
     model: Model
     folder: Path
-    seed: int
+    seed: int  # keeps prompts apart between trials
     slo: RequestSlo
     success_rate: float  # share of requests that must complete, 0 to 1
     slot: Slot
     service_type: str = ""  # the kind of the engine, as the lines of single requests name it
-    site: ClientSite | None = None
+    site: ClientSite | None = None  # its client shall run there; None for this machine
 
 
 class Benchmark(Plugin):
@@ -251,6 +247,10 @@ class Benchmark(Plugin):
 
     def searched(self) -> LoadRange | None:
         """The range in which each trial looks for the most load, by `probe`; None where it measures `loads`."""
+        return None
+
+    def mean_tokens(self) -> tuple[int, int] | None:
+        """Input and output tokens of a request, as a mean; None where it is not known before a request is sent."""
         return None
 
     @abstractmethod

@@ -8,13 +8,13 @@ import shutil
 import sys
 from dataclasses import dataclass
 
-from optuna_tuner.benchmarks.client_env import GENAI_BENCH, GUIDELLM, VLLM, Executable
 from optuna_tuner.deployers.docker import found_daemon
 from optuna_tuner.deployers.kubernetes_cluster import found_cluster
 from optuna_tuner.deployers.slurm_cluster import Cluster
 from optuna_tuner.deployers.slurm_options import SlurmOptions
 from optuna_tuner.errors import DeployerError, StoreError, TunerError
 from optuna_tuner.home import HOME_VARIABLE, home
+from optuna_tuner.other_programs import AICONFIGURATOR, GENAI_BENCH, GUIDELLM, VLLM, Executable
 from optuna_tuner.store.store import Store
 from optuna_tuner.tuning import gpus
 from optuna_tuner.tuning.slots import find_slots
@@ -45,6 +45,7 @@ def checks(storage: str) -> tuple[Check, ...]:
         _client("genai-bench", GENAI_BENCH.executable()),
         _client("guidellm", GUIDELLM.executable()),
         _client("vllm bench", VLLM),
+        _client("aiconfigurator", AICONFIGURATOR.executable()),
         _docker(),
         _extra("GPU discovery", "pynvml", "gpu"),
         _extra("GP sampler", "torch", "gp"),

@@ -23,6 +23,7 @@ from optuna_tuner.store import schema
 from optuna_tuner.store.database import Database
 from optuna_tuner.store.records import Desired, StudyRecord
 from optuna_tuner.store.store import Store
+from optuna_tuner.tuning.beginning import beginning
 from optuna_tuner.tuning.bench import Running, Wanted, of_running, of_study
 from optuna_tuner.tuning.budget import wall_time
 from optuna_tuner.tuning.fleet import Fleet
@@ -36,7 +37,6 @@ from optuna_tuner.tuning.reaping import HouseReaped, reap_afterwards, reap_house
 from optuna_tuner.tuning.setting import assemble
 from optuna_tuner.tuning.slots import holding_for, slots_for
 from optuna_tuner.tuning.study import ask_for_confirmation, create_or_resume
-from optuna_tuner.tuning.warm_start import found, warmed
 from optuna_tuner.values import Load
 
 if TYPE_CHECKING:
@@ -61,12 +61,12 @@ class Tuner(Archive):
         return mend_file(path, self._kinds)
 
     def plan(self, study: StudySpec | Path, *, workers: int = 1) -> Plan:
-        """What a study would launch; starts nothing and writes nothing."""
+        """What a study would launch; starts no server and writes nothing. Raises as `create` for where it begins."""
         asked = study if isinstance(study, StudySpec) else self.validate(study)
-        older, spec = found(self._store, asked, self._kinds), warmed(self._store, asked, self._kinds)
-        parts = assemble(spec, self._kinds)
+        found = beginning(self._store, asked, self._kinds)
+        spec, parts = found.added_to(asked), assemble(asked, self._kinds)
         return plan(
-            spec, parts, model_paths(spec.model), slots_for(parts.deployer, workers), self._estimate_s(spec), older
+            spec, parts, model_paths(spec.model), slots_for(parts.deployer, workers), self._estimate_s(spec), found
         )
 
     def loads(self, spec: StudySpec) -> tuple[Load, ...]:
@@ -93,7 +93,10 @@ class Tuner(Archive):
         return spec
 
     def create(self, spec: StudySpec) -> StudyView:
-        """Make a study, or resume the one of this name, without starting a worker. Raises ConflictError."""
+        """Make a study, or resume the one of this name, without starting a worker.
+
+        Raises ConflictError, NotFoundError and EnvironmentFaultError, as older studies and a prediction do.
+        """
         return self._view(create_or_resume(self._store, spec))
 
     def run(self, study: StudySpec | str, *, workers: int = 1, progress: Progress | None = None) -> StudyView:

@@ -71,6 +71,7 @@ class FakeTuner(Tuner):
             estimate_s=None,
             slots=(Slot(name="cpu-0", host="here"),),
             warm_start=('study "may", trial 3: max_num_seqs=64',),
+            prior=("prediction 1: max_num_seqs=128",),
             expected=("max_num_seqs",),
             warnings=("genai-bench is missing",),
             notice="",

@@ -13,14 +13,14 @@ import pytest
 from pydantic import BaseModel
 
 from optuna_tuner.cli.app import MODULES, cli
-from optuna_tuner.spec import goals, quality, space, study, task_json
+from optuna_tuner.spec import goals, prior, quality, space, study, task_json
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
 PAGES = sorted([ROOT / "README.md", *DOCS.rglob("*.md")])
 SPEC = [
     each
-    for module in (study, goals, quality, space)
+    for module in (study, goals, prior, quality, space)
     for each in vars(module).values()
     if isinstance(each, type) and issubclass(each, BaseModel) and each.__module__ == module.__name__
 ]

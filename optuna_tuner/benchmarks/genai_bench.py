@@ -11,7 +11,6 @@ from typing import ClassVar, cast
 from pydantic import BaseModel
 
 from optuna_tuner.benchmarks import plausibility, probes, report_check, scenarios, statistics
-from optuna_tuner.benchmarks.client_env import GENAI_BENCH
 from optuna_tuner.benchmarks.client_failure import Failure
 from optuna_tuner.benchmarks.client_process import ending, fresh_folder, started, tail, vantage_of
 from optuna_tuner.benchmarks.client_requests import keep
@@ -24,6 +23,7 @@ from optuna_tuner.clock import Deadline, now, poll
 from optuna_tuner.contracts import Benchmark, Target
 from optuna_tuner.errors import BenchmarkError, EnvironmentFaultError
 from optuna_tuner.load_range import LoadRange
+from optuna_tuner.other_programs import GENAI_BENCH
 from optuna_tuner.values import Load, Measurement
 
 LOOK_S = 0.25
@@ -53,6 +53,10 @@ class GenaiBench(Benchmark):
     def searched(self) -> LoadRange | None:
         """As the options say."""
         return self._options.searched()
+
+    def mean_tokens(self) -> tuple[int, int]:
+        """Over all scenarios."""
+        return scenarios.mean_tokens(self._options.scenario)
 
     def bound_here(self) -> str | None:
         """A search for the load: it is the built-in client that looks for it."""

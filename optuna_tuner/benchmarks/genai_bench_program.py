@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from pathlib import PurePosixPath
 
 from optuna_tuner.benchmarks import prompts
-from optuna_tuner.benchmarks.client_env import GENAI_BENCH, OFFLINE, offline
 from optuna_tuner.benchmarks.genai_bench_options import GenaiBenchOptions
 from optuna_tuner.client_site import Program, Vantage
 from optuna_tuner.contracts import Target
+from optuna_tuner.other_programs import GENAI_BENCH, OFFLINE, offline
 
 NAME = GENAI_BENCH.name
 _PROMPTS = "prompts.json"

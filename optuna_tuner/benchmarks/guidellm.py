@@ -15,7 +15,6 @@ from typing import ClassVar, cast
 from pydantic import BaseModel, Field
 
 from optuna_tuner.benchmarks import probes, prompts, scenarios, statistics
-from optuna_tuner.benchmarks.client_env import GUIDELLM, offline
 from optuna_tuner.benchmarks.client_options import ClientOptions
 from optuna_tuner.benchmarks.client_process import fresh_folder
 from optuna_tuner.benchmarks.guidellm_report import Report
@@ -25,6 +24,7 @@ from optuna_tuner.client_site import Program
 from optuna_tuner.clock import Deadline
 from optuna_tuner.contracts import Benchmark, Target
 from optuna_tuner.load_range import LoadRange
+from optuna_tuner.other_programs import GUIDELLM, offline
 from optuna_tuner.values import Endpoint, Json, Load, LoadKind, Measurement
 
 DECLARED = statistics.DELIVERED - statistics.ITL
@@ -68,6 +68,10 @@ class Guidellm(Benchmark):
     def searched(self) -> LoadRange | None:
         """As the options say."""
         return self._options.searched()
+
+    def mean_tokens(self) -> tuple[int, int]:
+        """Over all scenarios."""
+        return scenarios.mean_tokens(self._options.scenario)
 
     def missing(self) -> str | None:
         """How to get guidellm; None when it is there."""

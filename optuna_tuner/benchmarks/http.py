@@ -57,6 +57,10 @@ class Http(Benchmark):
         """As the options say."""
         return self._options.searched()
 
+    def mean_tokens(self) -> tuple[int, int]:
+        """Over all scenarios."""
+        return scenarios.mean_tokens(self._options.scenario)
+
     def bound_here(self) -> str | None:
         """It sends from this process."""
         return "the built-in client sends from the worker's own process: take genai_bench or script"

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from random import Random
+from statistics import fmean
 from typing import Annotated
 
 from pydantic import AfterValidator, Field, JsonValue
@@ -34,6 +35,11 @@ class Lengths:
         """One length, never below `fewest`."""
         drawn = random.gauss(self.a, self.b) if self.form == "N" else random.uniform(self.a, self.b)
         return max(fewest, int(drawn))
+
+    @property
+    def mean(self) -> float:
+        """The length in the middle."""
+        return self.a if self.form == "N" else (self.a + self.b) / 2
 
     @property
     def highest(self) -> int:
@@ -67,6 +73,12 @@ def parse(text: str) -> Scenario:
     if form != "N" and (a > b or c > d or b < 1 or d < FEWEST_OUTPUT_TOKENS):
         raise ValueError(f'"{text}": needs low <= high, at least 1 token in and {FEWEST_OUTPUT_TOKENS} out')
     return Scenario(text=text, input=Lengths(form=form, a=a, b=b), output=Lengths(form=form, a=c, b=d))
+
+
+def mean_tokens(texts: Sequence[str]) -> tuple[int, int]:
+    """Input and output tokens of a request, as a mean over these scenarios."""
+    found = [parse(text) for text in texts]
+    return round(fmean(each.input.mean for each in found)), round(fmean(each.output.mean for each in found))
 
 
 def _checked(text: str) -> str:

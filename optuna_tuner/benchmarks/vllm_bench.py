@@ -14,7 +14,6 @@ from typing import ClassVar, Self, cast
 from pydantic import BaseModel, model_validator
 
 from optuna_tuner.benchmarks import probes, scenarios, statistics
-from optuna_tuner.benchmarks.client_env import VLLM, offline
 from optuna_tuner.benchmarks.client_options import ClientOptions
 from optuna_tuner.benchmarks.client_process import fresh_folder
 from optuna_tuner.benchmarks.http import Http
@@ -25,6 +24,7 @@ from optuna_tuner.client_site import Program
 from optuna_tuner.clock import Deadline
 from optuna_tuner.contracts import Benchmark, Target
 from optuna_tuner.load_range import LoadRange
+from optuna_tuner.other_programs import VLLM, offline
 from optuna_tuner.spec.misfits import Misfit, refuse
 from optuna_tuner.values import Endpoint, Load, LoadKind, Measurement
 
@@ -80,6 +80,10 @@ class VllmBench(Benchmark):
     def searched(self) -> LoadRange | None:
         """As the options say."""
         return self._options.searched()
+
+    def mean_tokens(self) -> tuple[int, int]:
+        """Over all scenarios."""
+        return scenarios.mean_tokens(self._options.scenario)
 
     def missing(self) -> str | None:
         """How to get vLLM; None when it is there."""

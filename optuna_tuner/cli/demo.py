@@ -84,8 +84,8 @@ def _demand_embedded_server() -> None:
 
 
 def _get_genai_bench(session: Session, *, ask: bool) -> None:
-    from optuna_tuner.benchmarks.client_env import GENAI_BENCH  # noqa: PLC0415  --quick does without it
     from optuna_tuner.cli.install import install_tool  # noqa: PLC0415  likewise
+    from optuna_tuner.other_programs import GENAI_BENCH  # noqa: PLC0415  --quick does without it
 
     if GENAI_BENCH.executable().find(None):
         return

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from optuna_tuner.benchmarks.client_env import KITS
 from optuna_tuner.cli.session import Session
+from optuna_tuner.other_programs import KITS
 
 
 def install_tool(session: Session, name: str) -> None:

@@ -40,8 +40,9 @@ def show_plan(session: Session, plan: Plan, output: str) -> None:
     session.out.print(f"Slots: {', '.join(slot.name for slot in plan.slots)}")
     if plan.beyond_speed:
         session.out.print(f"Beside the speed: {plan.beyond_speed}", soft_wrap=True)
-    for line in plan.warm_start:
-        session.out.print(f"From an older study: {line}", soft_wrap=True)
+    sources = {"an older study": plan.warm_start, "aiconfigurator": plan.prior}
+    for source, line in ((source, line) for source, lines in sources.items() for line in lines):
+        session.out.print(f"From {source}: {line}", soft_wrap=True)
     if plan.expected:
         flags = ", ".join(plan.expected)
         session.out.print(f"Begins with the engine's guide, until trials say otherwise, of: {flags}", soft_wrap=True)

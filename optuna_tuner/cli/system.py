@@ -18,7 +18,11 @@ from optuna_tuner.cli.session import Session
     "optuna-tuner doctor --install genai-bench\n"
     "optuna-tuner doctor --deployer ome --namespace bench"
 )
-@click.option("--install", type=click.Choice(["genai-bench", "guidellm"]), help="Get a missing tool, then look again.")
+@click.option(
+    "--install",
+    type=click.Choice(["genai-bench", "guidellm", "aiconfigurator"]),
+    help="Get a missing tool, then look again.",
+)
 @click.option(
     "--deployer",
     type=click.Choice(["kubernetes", "ome"]),

@@ -16,6 +16,7 @@ from optuna_tuner.spec.flags import check_flags, check_when
 from optuna_tuner.spec.goals import goal_misfits
 from optuna_tuner.spec.most_load import SEARCHES, check_load_search
 from optuna_tuner.spec.parts import Plugins
+from optuna_tuner.spec.prior_check import check_prior
 from optuna_tuner.spec.rules import RuleError, evaluate, names
 from optuna_tuner.spec.shapes import did_you_mean
 from optuna_tuner.spec.space import Choice, Parameter, Switch, flag_name
@@ -52,6 +53,7 @@ def check(draft: Draft, plugins: Plugins) -> Iterator[Fault]:
     if plugins.benchmark is not None and plugins.benchmark.searched() is not None:
         yield from check_load_search(draft)
     yield from check_effects(draft)
+    yield from check_prior(draft, plugins.benchmark)
 
 
 def _check_start(draft: Draft, plugins: Plugins) -> Iterator[Fault]:

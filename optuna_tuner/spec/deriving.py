@@ -19,7 +19,19 @@ Content = dict[str, JsonValue]
 
 # What an older study says of its search, and what no configuration of it needs any more.
 OF_THE_SEARCH = frozenset(
-    {"first", "warm_start", "rules", "sampler", "pruner", "baseline", "baseline_every", "confirm", "gate", "rerun"}
+    {
+        "first",
+        "warm_start",
+        "prior",
+        "rules",
+        "sampler",
+        "pruner",
+        "baseline",
+        "baseline_every",
+        "confirm",
+        "gate",
+        "rerun",
+    }
 )
 # Nothing is searched, and a server that is the same as another one is measured all the same.
 SAMPLER: Content = {"kind": "random", "measure_again": True}

@@ -10,6 +10,7 @@ from typing import TypeVar
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from optuna_tuner.spec.goals import Constraint, RequestSloSpec
+from optuna_tuner.spec.prior import Prior
 from optuna_tuner.spec.quality import Quality
 from optuna_tuner.spec.sampler import Pruner, Sampler
 from optuna_tuner.spec.space import Parameter, flag_name
@@ -35,6 +36,7 @@ class Draft:
     sampler: Sampler
     pruner: Pruner
     quality: Quality | None  # None: it is not there, or cannot be read
+    prior: Prior | None  # likewise
 
     def option(self, part: str, name: str) -> Mapping[str, Json]:
         """An option of a part that is a mapping, such as the engine's flags; empty where it is none."""
@@ -64,6 +66,7 @@ def draft_of(tree: Tree) -> Draft:
         sampler=_piece(Sampler, tree.at(("sampler",))) or Sampler(),
         pruner=_piece(Pruner, tree.at(("pruner",))) or Pruner(),
         quality=_piece(Quality, tree.at(("quality",))),
+        prior=_piece(Prior, tree.at(("prior",))),
     )
 
 

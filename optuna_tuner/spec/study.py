@@ -13,6 +13,7 @@ from optuna_tuner.spec.confirm import NEEDS_BASELINE as CONFIRM_NEEDS_BASELINE
 from optuna_tuner.spec.confirm import Confirm
 from optuna_tuner.spec.goals import Goals
 from optuna_tuner.spec.misfits import Misfit, refuse
+from optuna_tuner.spec.prior import Prior
 from optuna_tuner.spec.quality import NEEDS_BASELINE, Quality
 from optuna_tuner.spec.recheck import Gate, Rerun, recheck_misfits
 from optuna_tuner.spec.sampler import Pruner, Sampler
@@ -21,7 +22,7 @@ from optuna_tuner.values import Params, Scalar
 
 EMPTY_SPACE = (
     "is empty: name a flag to search; or, to measure the default alone, set budget.trials to 1 and leave out confirm, "
-    "baseline_every, warm_start and first"
+    "baseline_every, warm_start, prior and first"
 )
 
 
@@ -151,6 +152,7 @@ class StudySpec(BaseModel):
         examples=[[{"max_num_seqs": 256}]],
     )
     warm_start: WarmStart | None = Field(default=None, description="What older studies found is tried first.")
+    prior: Prior | None = Field(default=None, description="What a program predicts to be best is tried first.")
     rules: tuple[Rule, ...] = Field(default=(), strict=False)
     goals: Goals
     quality: Quality | None = Field(default=None, description="Which flags may change more than the speed; see below.")
@@ -209,8 +211,9 @@ class StudySpec(BaseModel):
     @property
     def _only_the_default(self) -> bool:
         """Whether nothing else than the default is to be measured, and that once."""
-        again = self.confirm is not None or self.baseline_every > 0 or self.warm_start is not None
-        return self.baseline and self.budget.trials == 1 and not (again or self.first)
+        again = self.confirm is not None or self.baseline_every > 0
+        sources = self.warm_start is not None or self.prior is not None
+        return self.baseline and self.budget.trials == 1 and not (again or sources or self.first)
 
     @property
     def is_benchmark(self) -> bool:
@@ -246,8 +249,8 @@ class StudySpec(BaseModel):
 
         What counts: model, engine, benchmark, space, the rules' conditions, goals and quality, as they are written, in
         any order of keys. What does not: name, description, tags, deployer, sampler, pruner, budget, limits, baseline,
-        baseline_every, confirm, gate, rerun, first, warm_start and the rules' reasons; they may change when a study is
-        resumed.
+        baseline_every, confirm, gate, rerun, first, warm_start, prior and the rules' reasons; they may change when a
+        study is resumed.
         """
         counted = {"model", "engine", "benchmark", "space", "goals", "quality"}
         question = self.model_dump(mode="json", include=counted, exclude_defaults=True)

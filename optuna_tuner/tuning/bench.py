@@ -90,7 +90,7 @@ def of_study(study: StudySpec, wanted: Wanted, canonical: Callable[[str], str]) 
         "goals": _goals(study.goals, wanted),
         "space": {},
         "budget": {"trials": 1},
-        **dict.fromkeys(("first", "rules", "warm_start", "quality", "sampler", "pruner", "confirm"), None),
+        **dict.fromkeys(("first", "rules", "warm_start", "prior", "quality", "sampler", "pruner", "confirm"), None),
         **dict.fromkeys(("baseline", "baseline_every"), None),
     }
     kept = study.model_dump(mode="json", exclude_defaults=True)

@@ -17,12 +17,12 @@ from optuna_tuner.search.grid import left_out, trials_of
 from optuna_tuner.spec.effects import effects
 from optuna_tuner.spec.space import Float, Int
 from optuna_tuner.spec.study import StudySpec
+from optuna_tuner.tuning.beginning import FROM_NOTHING, Beginning
 from optuna_tuner.tuning.flag_warnings import flag_warnings
 from optuna_tuner.tuning.foreseen import ANY_SLOT, random_configurations, refusal_warnings
 from optuna_tuner.tuning.objections import known_bad
 from optuna_tuner.tuning.problem import problem_of
 from optuna_tuner.tuning.setting import Parts
-from optuna_tuner.tuning.warm_start import NOTHING_FOUND, Found
 from optuna_tuner.values import Endpoint, Model, Params, Request, Slot
 
 EXAMPLES = 2
@@ -44,6 +44,7 @@ class Plan:
     estimate_s: float | None
     slots: tuple[Slot, ...]
     warm_start: tuple[str, ...]  # what older studies found that is tried first, and what changed on the way
+    prior: tuple[str, ...]  # what a program predicts to be best, likewise; and where that comes from
     expected: tuple[str, ...]  # parameters of which the search begins with what the engine's guide says
     warnings: tuple[str, ...]
     notice: str  # what must be known of every figure first; empty for a real server
@@ -56,7 +57,7 @@ def plan(
     model: Model,
     slots: Sequence[Slot],
     estimate_s: float | None = None,
-    older: Found = NOTHING_FOUND,
+    beginning: Beginning = FROM_NOTHING,
 ) -> Plan:
     """Render the baseline, what is tried first, and sampled examples on the first slot, and add up the limits."""
     objection = known_bad(spec, parts, model, slots[0])
@@ -84,9 +85,10 @@ def plan(
         estimate_s=estimate_s,
         slots=tuple(slots),
         remarks=tuple(parts.remarks(model, params, slots[0]) for params in chosen),
-        warm_start=tuple(map(str, older.taken)),
+        warm_start=beginning.older.lines,
+        prior=beginning.predicted.lines,
         expected=tuple(_expected(spec, parts.engine)),
-        warnings=(*_warnings(spec, parts), *refusal_warnings(spec, objection), *older.remarks),
+        warnings=(*_warnings(spec, parts), *refusal_warnings(spec, objection), *beginning.remarks),
         notice=spec.notice,
         beyond_speed=_beyond_speed(spec),
     )

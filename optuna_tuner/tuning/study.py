@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+
 from optuna_tuner.contracts import Kinds
 from optuna_tuner.errors import ConflictError
 from optuna_tuner.plugins import InstalledKinds
@@ -10,11 +12,12 @@ from optuna_tuner.spec.confirm import Confirm
 from optuna_tuner.spec.study import StudySpec
 from optuna_tuner.store.records import Desired, StudyRecord
 from optuna_tuner.store.store import Store
+from optuna_tuner.tuning.beginning import beginning
 from optuna_tuner.tuning.foreseen import anywhere
 from optuna_tuner.tuning.history import ensure_optuna_study, optuna_study_exists
-from optuna_tuner.tuning.warm_start import warmed
 
 KINDS = InstalledKinds()
+logger = logging.getLogger(__name__)
 
 
 def create_or_resume(store: Store, spec: StudySpec, kinds: Kinds = KINDS) -> StudyRecord:
@@ -22,9 +25,12 @@ def create_or_resume(store: Store, spec: StudySpec, kinds: Kinds = KINDS) -> Stu
 
     Raises ConflictError where the name belongs to a study whose space, goals, engine, model or benchmark differ, or
     to a study that Optuna knows and we do not, and where an older study to start from is of another engine;
-    NotFoundError where there is none of that name.
+    NotFoundError where there is none of that name; EnvironmentFaultError where a prediction fails.
     """
-    spec = warmed(store, spec, kinds)
+    found = beginning(store, spec, kinds)
+    for remark in found.predicted.remarks:
+        logger.warning("%s", remark)
+    spec = found.added_to(spec)
     trials = trials_of(spec, anywhere(spec, kinds))
     record = _known(store, spec.name) or _made(store, spec, trials)
     if record.space_hash != spec.space_hash():

@@ -9,7 +9,6 @@ from typing import ClassVar
 import pytest
 
 from optuna_tuner.benchmarks import prompts
-from optuna_tuner.benchmarks.client_env import GENAI_BENCH, GUIDELLM, VLLM, Executable
 from optuna_tuner.benchmarks.genai_bench import GenaiBench
 from optuna_tuner.benchmarks.genai_bench_options import GenaiBenchOptions
 from optuna_tuner.benchmarks.guidellm import Guidellm, GuidellmOptions
@@ -17,6 +16,7 @@ from optuna_tuner.benchmarks.http import Http, HttpOptions
 from optuna_tuner.benchmarks.script import Script, ScriptOptions
 from optuna_tuner.benchmarks.vllm_bench import VllmBench, VllmBenchOptions
 from optuna_tuner.contracts import Benchmark, Target
+from optuna_tuner.other_programs import GENAI_BENCH, GUIDELLM, VLLM, Executable
 from optuna_tuner.testing import word_tokenizer
 from optuna_tuner.testing.benchmark_cases import BenchmarkCases
 

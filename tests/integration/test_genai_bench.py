@@ -12,12 +12,12 @@ import psutil
 import pytest
 
 from optuna_tuner.benchmarks import prompts
-from optuna_tuner.benchmarks.client_env import GENAI_BENCH
 from optuna_tuner.benchmarks.genai_bench import GenaiBench
 from optuna_tuner.benchmarks.genai_bench_options import GenaiBenchOptions
 from optuna_tuner.clock import Deadline
 from optuna_tuner.contracts import Target
 from optuna_tuner.errors import BenchmarkError, DegradedError, StoppedError
+from optuna_tuner.other_programs import GENAI_BENCH
 from optuna_tuner.testing import word_tokenizer
 from optuna_tuner.testing.fake_process import MODEL, fake_server
 from optuna_tuner.values import Endpoint, Load, Measurement, Model, RequestSlo, Slot

@@ -13,7 +13,7 @@ from runs import measuring, process, say, wait_for, workers
 
 from optuna_tuner import Tuner
 from optuna_tuner.benchmarks import prompts
-from optuna_tuner.benchmarks.client_env import GENAI_BENCH
+from optuna_tuner.other_programs import GENAI_BENCH
 from optuna_tuner.results.trials import TrialState
 from optuna_tuner.testing import word_tokenizer
 from optuna_tuner.values import Cause

@@ -21,7 +21,6 @@ from pydantic import JsonValue
 
 from optuna_tuner import home
 from optuna_tuner.benchmarks import prompts
-from optuna_tuner.benchmarks.client_env import GENAI_BENCH
 from optuna_tuner.benchmarks.genai_bench import GenaiBench
 from optuna_tuner.benchmarks.genai_bench_options import GenaiBenchOptions
 from optuna_tuner.benchmarks.script import Script, ScriptOptions
@@ -32,6 +31,7 @@ from optuna_tuner.deployers.kubernetes import Kubernetes
 from optuna_tuner.deployers.kubernetes_options import KubernetesOptions
 from optuna_tuner.deployers.load_client import site as sites
 from optuna_tuner.errors import BenchmarkError, EnvironmentFaultError, StoppedError
+from optuna_tuner.other_programs import GENAI_BENCH
 from optuna_tuner.testing import small_servers, word_tokenizer
 from optuna_tuner.testing.fake_cluster import FakeCluster
 from optuna_tuner.testing.fake_objects import part

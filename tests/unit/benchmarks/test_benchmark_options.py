@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from optuna_tuner.benchmarks.client_env import GENAI_BENCH, Executable
 from optuna_tuner.benchmarks.genai_bench import DECLARED, GenaiBench
 from optuna_tuner.benchmarks.genai_bench_options import GenaiBenchOptions
 from optuna_tuner.benchmarks.http import Http, HttpOptions
@@ -16,6 +15,7 @@ from optuna_tuner.benchmarks.script import Script, ScriptOptions
 from optuna_tuner.client_site import Vantage
 from optuna_tuner.contracts import Target
 from optuna_tuner.metrics import METRICS
+from optuna_tuner.other_programs import GENAI_BENCH, Executable
 from optuna_tuner.values import Endpoint, Load, LoadKind, Model, RequestSlo, Slot
 
 

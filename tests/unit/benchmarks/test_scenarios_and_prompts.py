@@ -19,6 +19,11 @@ def _samples(text: str, count: int = 2000) -> list[tuple[int, int]]:
     return [scenario.sample(random) for _ in range(count)]
 
 
+def test_the_mean_of_scenarios_is_that_of_all_their_requests() -> None:
+    assert scenarios.mean_tokens(["D(64,32)"]) == (64, 32)
+    assert scenarios.mean_tokens(["N(480,240)/(300,150)", "U(100,200)/(10,30)"]) == (315, 160)
+
+
 def test_a_deterministic_scenario_is_always_the_same() -> None:
     assert set(_samples("D(64,32)")) == {(64, 32)}
 

@@ -51,6 +51,14 @@ def test_a_plan_says_how_many_runs_are_measured_again(invoke: Invoke, tmp_path: 
     assert "1 x 10 x one with fewer flags and winner, in pairs: 13 to 26 runs" in said
 
 
+def test_a_plan_says_where_what_is_tried_first_comes_from(invoke: Invoke, tmp_path: Path) -> None:
+    file = tmp_path / "study.yaml"
+    file.touch()
+    said = invoke("plan", str(file)).stdout
+    assert '\nFrom an older study: study "may", trial 3: max_num_seqs=64\n' in said
+    assert "\nFrom aiconfigurator: prediction 1: max_num_seqs=128\n" in said
+
+
 def test_run_goes_on_with_a_study_by_its_name(invoke: Invoke, tuner: FakeTuner) -> None:
     assert invoke("run", "sample").exit_code == 0
     assert ("run", "sample", 1) in tuner.asked

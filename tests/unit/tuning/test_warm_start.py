@@ -14,8 +14,9 @@ from optuna_tuner.plugins import InstalledKinds
 from optuna_tuner.spec.study import StudySpec
 from optuna_tuner.store.records import Outcome, Verdict
 from optuna_tuner.store.store import Store
+from optuna_tuner.tuning.beginning import beginning
 from optuna_tuner.tuning.study import create_or_resume
-from optuna_tuner.tuning.warm_start import found, warmed
+from optuna_tuner.tuning.warm_start import found
 from optuna_tuner.values import Cause, Scalar, Slot
 
 KINDS = InstalledKinds()
@@ -145,7 +146,7 @@ def test_it_is_looked_for_once_and_stays_when_the_study_is_resumed(store: Store)
     assert StudySpec.model_validate_json(create_or_resume(store, asked).spec_json).first == wanted
     record = store.studies.get("old")
     store.studies.set_spec(record.id, spec("old", OLD_SPACE, changes={"engine": {"kind": "vllm"}}).model_dump_json())
-    assert warmed(store, asked, KINDS).first == wanted
+    assert beginning(store, asked, KINDS).added_to(asked).first == wanted
     assert StudySpec.model_validate_json(create_or_resume(store, asked).spec_json).first == wanted
 
 

@@ -1,4 +1,4 @@
-"""Where load clients are looked for, and what is said when one cannot be made."""
+"""Where other programs are looked for, and what is said when one cannot be made."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from optuna_tuner.benchmarks.client_env import GENAI_BENCH, GUIDELLM, VLLM
 from optuna_tuner.errors import EnvironmentFaultError
+from optuna_tuner.other_programs import GENAI_BENCH, GUIDELLM, VLLM
 
 
 def _program(path: Path) -> Path:

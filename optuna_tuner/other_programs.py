@@ -1,4 +1,4 @@
-"""Load clients that are other programs: where they are, and one command that makes an environment for each."""
+"""Programs of others that are run beside ours: where they are, and one command that makes an environment for each."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ OFFLINE: Mapping[str, str] = MappingProxyType({"HF_HUB_OFFLINE": "1", "TRANSFORM
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Executable:
-    """A load client's program, where it may be found.
+    """A program, where it may be found.
 
     Attributes:
         name: of its file.
@@ -28,6 +28,7 @@ class Executable:
         variable: of the environment; it names another one for all studies.
         how: to get it, in a few words.
         home: the environment that was made for it; None for one that is not made here.
+        option: of the study file, which names another one for that study.
 
     """
 
@@ -36,22 +37,27 @@ class Executable:
     variable: str
     how: str
     home: Callable[[], Path] | None = None
+    option: str = "benchmark.executable"
 
     def find(self, executable: str | None) -> Path | None:
         """As the study says, as the variable says, as installed here, beside this Python, or on PATH."""
-        if chosen := executable or os.environ.get(self.variable):
+        if chosen := self.chosen(executable):
             return _program(Path(chosen).expanduser())
         own = (self.home() / "bin" / self.name,) if self.home else ()
         places = (*own, Path(sys.executable).parent / self.name)
         on_path = shutil.which(self.name)
         return next((place for place in places if _program(place)), Path(on_path) if on_path else None)
 
+    def chosen(self, executable: str | None) -> str | None:
+        """What somebody named, in the study or by the variable; nothing else is taken in its place."""
+        return executable or os.environ.get(self.variable)
+
     def missing(self, executable: str | None) -> str | None:
         """Why there is none, and what helps; None when there is one. What somebody chose is theirs to correct."""
         if self.find(executable):
             return None
         if executable:
-            return f"benchmark.executable: there is no program {executable}"
+            return f"{self.option}: there is no program {executable}"
         chosen = os.environ.get(self.variable)
         return f"{self.variable}: there is no program {chosen}" if chosen else f"{self.called} is not here: {self.how}"
 
@@ -65,14 +71,15 @@ class Executable:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Kit:
-    """How a load client's environment is made.
+    """How a program's environment is made.
 
     Attributes:
-        name, version: of the project on the package index.
+        name, version: of the program, and of the project that it comes with.
         requirements: what pip is asked for.
         pythons: the versions of Python that it runs on, the first one that is found is taken.
         module: what it imports when it runs.
         size: of the environment and the time to make it, for people.
+        option: of the study file, which names another program for that study.
 
     """
 
@@ -82,6 +89,7 @@ class Kit:
     pythons: tuple[str, ...]
     module: str
     size: str
+    option: str = "benchmark.executable"
 
     def folder(self) -> Path:
         """Where `install` puts it."""
@@ -92,7 +100,9 @@ class Kit:
         variable = f"OPTUNA_TUNER_{self.name.upper().replace('-', '_')}"
         how = f"optuna-tuner doctor --install {self.name}"
         called = f"{self.name} {self.version}"
-        return Executable(name=self.name, called=called, variable=variable, how=how, home=self.folder)
+        return Executable(
+            name=self.name, called=called, variable=variable, how=how, home=self.folder, option=self.option
+        )
 
     def install(self, progress: Callable[[str], None]) -> Path:
         """Make the environment and return the program; at once when it is already there.
@@ -162,7 +172,17 @@ GUIDELLM = Kit(
     module="guidellm.cli.run",
     size="1.2 GB, or several with torch's CUDA libraries; one to five minutes",
 )
-KITS: Mapping[str, Kit] = MappingProxyType({kit.name: kit for kit in (GENAI_BENCH, GUIDELLM)})
+AICONFIGURATOR = Kit(
+    name="aiconfigurator",
+    version="0.12.0",
+    # The command goes on in aisimulate, whose releases come from an index of NVIDIA's own; either program will do.
+    requirements=("aiconfigurator==0.12.0",),
+    pythons=("3.13", "3.12", "3.11"),
+    module="aiconfigurator.main",
+    size="about 0.9 GB, one to three minutes",
+    option="prior.executable",
+)
+KITS: Mapping[str, Kit] = MappingProxyType({kit.name: kit for kit in (GENAI_BENCH, GUIDELLM, AICONFIGURATOR)})
 VLLM = Executable(
     name="vllm",
     called="vllm",
