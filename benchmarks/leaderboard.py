@@ -19,7 +19,6 @@ import sys
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict
-from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -39,6 +38,7 @@ COLUMNS = (
 HEAD_OF_PAIRS = "| method | regret, more than that of {} (95 %) |"
 
 Runs = Mapping[tuple[str, str], Sequence[Run]]  # by method and landscape
+PLAYED: dict[str, Landscape] = {}  # in this process, by name
 
 
 def main() -> int:
@@ -47,17 +47,7 @@ def main() -> int:
     landscapes = all_landscapes(arguments.tables)
     names = arguments.landscapes or list(landscapes)
     methods = [each for each in arguments.methods if playable(each, names, arguments)]
-    cases = [(method, name, seed) for method in methods for name in names for seed in range(arguments.seeds)]
-    found: dict[tuple[str, str], list[Run]] = {}
-    for name in dict.fromkeys(name for method, name, seed in cases if not is_kept(method, name, seed, arguments)):
-        landscapes[name].optimum  # noqa: B018  looked for once, and inherited by all runs
-    os.environ |= {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}  # a run has one core
-    with ProcessPoolExecutor(arguments.jobs, initializer=os.nice, initargs=(5,)) as pool:
-        jobs = [(case, pool.submit(one, *case, arguments)) for case in cases]
-        for done, ((method, name, _), job) in enumerate(jobs, 1):
-            found.setdefault((method, name), []).append(job.result())
-            sys.stderr.write(f"\r{done} of {len(jobs)} runs")
-    sys.stderr.write("\n")
+    found = contested({name: landscapes[name] for name in names}, methods, arguments)
     print(table(found, methods, {name: len(landscapes[name].slot.gpus) for name in names}, arguments.trials))
     print(pairs(found, methods, names))
     if arguments.out:
@@ -67,20 +57,53 @@ def main() -> int:
 
 def parsed() -> argparse.Namespace:
     """The arguments."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS), metavar="METHOD")
-    parser.add_argument("--landscapes", nargs="+", metavar="NAME", help="all of them by default")
+    parser = parser_of(__doc__, list(METHODS))
     parser.add_argument("--tables", type=Path, default=TABLES, help="a folder with tabulated landscapes")
+    parser.add_argument("--out", type=Path, help="a folder for runs.json and regrets.html")
+    return parser.parse_args()
+
+
+def parser_of(about: str | None, methods: Sequence[str]) -> argparse.ArgumentParser:
+    """What every contest is asked for; `methods` are those by default."""
+    parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--methods", nargs="+", choices=METHODS, default=methods, metavar="METHOD")
+    parser.add_argument("--landscapes", nargs="+", metavar="NAME", help="all of them by default")
     parser.add_argument("--seeds", type=int, default=20)
     parser.add_argument("--trials", type=int, default=30)
     parser.add_argument("--parallel", type=int, default=1, help="trials at any time in one run")
     parser.add_argument("--jobs", type=int, default=1, help="runs at any time")
     parser.add_argument("--keep", type=Path, help="a folder for the runs; those in it are not played again")
-    parser.add_argument("--out", type=Path, help="a folder for runs.json and regrets.html")
-    return parser.parse_args()
+    return parser
 
 
-@cache
+def contested(landscapes: Mapping[str, Landscape], methods: Sequence[str], arguments: argparse.Namespace) -> Runs:
+    """Every method on each of the landscapes, from all seeds."""
+    cases = [(method, name, seed) for method in methods for name in landscapes for seed in range(arguments.seeds)]
+    found: dict[tuple[str, str], list[Run]] = {}
+    for name in dict.fromkeys(name for method, name, seed in cases if not is_kept(method, name, seed, arguments)):
+        prepare(landscapes[name])
+    os.environ |= {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}  # a run has one core
+    with ProcessPoolExecutor(arguments.jobs, initializer=begin, initargs=(landscapes,)) as pool:
+        jobs = [(case, pool.submit(one, *case, arguments)) for case in cases]
+        for done, ((method, name, _), job) in enumerate(jobs, 1):
+            found.setdefault((method, name), []).append(job.result())
+            sys.stderr.write(f"\r{done} of {len(jobs)} runs")
+    sys.stderr.write("\n")
+    return found
+
+
+def begin(landscapes: Mapping[str, Landscape]) -> None:
+    """What a process does before its first run."""
+    os.nice(5)
+    PLAYED.update(landscapes)
+
+
+def prepare(landscape: Landscape) -> None:
+    """Look for its optimum, or its front, once: all runs inherit it."""
+    landscape.optimum  # noqa: B018
+    landscape.front  # noqa: B018
+
+
 def all_landscapes(folder: Path) -> Mapping[str, Landscape]:
     """By name: our own, and the tabulated ones where they are."""
     return {each.name: each for each in (*OWN, *tabulated(folder))}
@@ -113,7 +136,7 @@ def one(method: str, name: str, seed: int, arguments: argparse.Namespace) -> Run
     """One run, in a process of its own; played only where it is not kept."""
 
     def played() -> Run:
-        landscape = all_landscapes(arguments.tables)[name]
+        landscape = PLAYED[name]
         return play(METHODS[method], landscape, known_against(landscape), seed, arguments)
 
     return kept(file_of(method, name, seed, arguments), played)
@@ -150,10 +173,10 @@ def row(method: str, name: str, held: Sequence[tuple[Run, int]], trials: int) ->
     return f"| {' | '.join(cells)} |"
 
 
-def pairs(found: Runs, methods: Sequence[str], names: Sequence[str]) -> str:
+def pairs(found: Runs, methods: Sequence[str], names: Sequence[str], head: str = HEAD_OF_PAIRS) -> str:
     """Markdown: how much worse each method is than the first one, run by run with the same landscape and seed."""
     first, *others = methods
-    lines = [HEAD_OF_PAIRS.format(first), "|---|---|"]
+    lines = [head.format(first), "|---|---|"]
     for method in others:
         more = [
             one.regrets[-1] - best.regrets[-1]

@@ -1,6 +1,6 @@
 """What the default sampler costs as a study grows: CPU seconds of an ask, and the memory of its process.
 
-    python benchmarks/search_cost.py [--landscape NAME] [--trials 200]
+    python benchmarks/search_cost.py [--landscape NAME] [--two-objectives] [--trials 200]
 
 One search on one simulated landscape, in this process, with the engine's real rules. Prints a Markdown table: the asks
 since the line before, and what is resident then.
@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 from search.known import known_against
-from search.landscapes import OWN
+from search.landscapes import OWN, TWO_OBJECTIVES
 from search.methods import METHODS
 
 EVERY = 50
@@ -27,9 +27,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     names = {each.name: each for each in OWN}
     parser.add_argument("--landscape", choices=names, default=next(iter(names)))
+    parser.add_argument("--two-objectives", action="store_true", help="with one promise made an objective")
     parser.add_argument("--trials", type=int, default=200)
     arguments = parser.parse_args()
-    landscape = names[arguments.landscape]
+    traded = {each.name: each for each in TWO_OBJECTIVES}
+    landscape = (traded if arguments.two_objectives else names)[arguments.landscape]
     method = METHODS["serving"](landscape, known_against(landscape), 0)
     rng, taken = np.random.default_rng(0), list[float]()
     print(f"{landscape.name}, {len(landscape.space)} flags; load {os.getloadavg()[0]:.0f} at the start")

@@ -12,9 +12,13 @@ from typing import Protocol
 
 import numpy as np
 
+from optuna_tuner.search.encoding import Matrix
+from optuna_tuner.search.hypervolume import hypervolume
 from optuna_tuner.search.objection import Objection
 from optuna_tuner.values import Cause
-from search.landscape import Configuration, Landscape, Truth
+from search.landscape import Configuration, Landscape, Truth, scores
+
+BEYOND = 0.1  # of the range of the front
 
 
 class Method(Protocol):
@@ -36,7 +40,8 @@ class Run:
 
     Attributes:
         regrets: after each trial, 1 - (best true objective among the truly feasible that were tried) / optimum; 1 while
-            there is none. For objectives to minimize the quotient is the other way round.
+            there is none. For objectives to minimize the quotient is the other way round. With two objectives, the
+            share of the true front's hypervolume that is not dominated by the truly feasible that were tried.
         failed: share of the trials whose server did not run.
         ask_s: CPU seconds of an ask, mean over the run.
         trials_s: seconds that all its trials took, by the landscape's own clock.
@@ -62,7 +67,8 @@ def play(make: MethodMaker, landscape: Landscape, objection: Objection, seed: in
     method, rng = make(landscape, objection, seed), np.random.default_rng([seed, 1])
     running: list[tuple[float, int, Configuration]] = []
     regrets: list[float] = []
-    best, failed, cpu_s, clock, spent_s, asked = 1.0, 0, 0.0, 0.0, 0.0, 0
+    judged = Judge(landscape)
+    failed, cpu_s, clock, spent_s, asked = 0, 0.0, 0.0, 0.0, 0
     while len(regrets) < trials:
         while asked < trials and len(running) < rules.parallel:
             began = time.process_time()
@@ -76,8 +82,7 @@ def play(make: MethodMaker, landscape: Landscape, objection: Objection, seed: in
         truth = landscape.truth(params)
         method.tell(number, landscape.observe(params, rng))
         failed, spent_s = failed + (truth.cause is not None), spent_s + truth.cost_s
-        best = min(best, regret(landscape, truth))
-        regrets.append(best)
+        regrets.append(judged(truth))
     return Run(regrets=tuple(regrets), failed=failed / trials, ask_s=cpu_s / trials, trials_s=spent_s)
 
 
@@ -93,6 +98,32 @@ def kept(file: Path | None, played: Callable[[], Run]) -> Run:
         part.write_text(json.dumps(asdict(run)), encoding="utf-8")
         part.replace(file)  # half a file would be taken for a run
     return run
+
+
+class Judge:
+    """How far a run is behind, trial by trial."""
+
+    def __init__(self, landscape: Landscape) -> None:
+        self._landscape, self._best = landscape, 1.0
+        self._found: list[Truth] = []
+
+    def __call__(self, truth: Truth) -> float:
+        """The regret after one more trial."""
+        if self._landscape.front is None:
+            self._best = min(self._best, regret(self._landscape, truth))
+            return self._best
+        self._found.append(truth)
+        return 1 - share_of(self._landscape.front, scores(self._found, maximize=self._landscape.maximize))
+
+
+def share_of(front: Matrix, found: Matrix) -> float:
+    """The hypervolume of what was found, as a share of the front's.
+
+    The reference point is the worst that the front has of each objective, and a tenth of the front's range beyond: so
+    the ends of the front count too.
+    """
+    reference = front.min(axis=0) - BEYOND * np.ptp(front, axis=0)
+    return hypervolume(found, reference) / hypervolume(front, reference)
 
 
 def regret(landscape: Landscape, truth: Truth) -> float:
@@ -113,7 +144,8 @@ def metrics(landscape: Landscape, seen: Truth) -> Mapping[str, float] | Cause:
     if seen.cause is not None or seen.objective is None:
         return seen.cause or Cause.CRASHED
     told = {name: 1 + excess for name, excess in zip(landscape.constraint_names, excesses(seen), strict=True)}
-    return {"objective": seen.objective, **told}
+    traded = {} if seen.traded is None else {"traded": seen.traded}
+    return {"objective": seen.objective, **traded, **told}
 
 
 def within(runs: Sequence[Run], share: float, trials: int) -> float:

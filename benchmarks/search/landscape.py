@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from math import exp
+from math import exp, log
 from typing import Protocol
 
 import numpy as np
 
 from optuna_tuner.memory.gpus import Gpu
 from optuna_tuner.memory.model import ModelFacts
+from optuna_tuner.search.encoding import Matrix
 from optuna_tuner.spec.space import Parameter
 from optuna_tuner.values import Cause, Model, Scalar, Slot
 
@@ -30,6 +31,7 @@ class Truth:
         rungs: for each load level in its order: the objective (where a constraint is broken there: 0, or infinity where
             less is better), and the seconds from the trial's beginning to the level's end. Empty where there is but one
             level.
+        traded: the second objective at the operating point, where the landscape has two: less is better.
 
     """
 
@@ -38,6 +40,7 @@ class Truth:
     constraints: tuple[float, ...] = ()
     cost_s: float
     rungs: tuple[tuple[float, float], ...] = ()
+    traded: float | None = None
 
     @property
     def feasible(self) -> bool:
@@ -68,6 +71,7 @@ class Landscape(Protocol):
         facts, gpu: what the memory model is asked about; None where they are not known.
         maximize: whether a larger objective is better.
         constraint_names: in the order of `Truth.constraints`.
+        front: where it has two objectives, the scores of the feasible configurations that none beats in both.
         noise: of one measurement.
 
     """
@@ -101,6 +105,8 @@ class Landscape(Protocol):
     @property
     def constraint_names(self) -> tuple[str, ...]: ...  # noqa: D102
     @property
+    def front(self) -> Matrix | None: ...  # noqa: D102
+    @property
     def noise(self) -> Noise: ...  # noqa: D102
 
     @property
@@ -128,7 +134,19 @@ def noisy(truth: Truth, noise: Noise, rng: np.random.Generator) -> Truth:
         objective=truth.objective * factors[chosen],
         constraints=tuple(excess + noise.constraints * rng.standard_normal() for excess in truth.constraints),
         rungs=tuple((value * factor, at) for (value, at), factor in zip(truth.rungs, factors, strict=False)),
+        traded=truth.traded and truth.traded * exp(noise.objective * rng.standard_normal()),
     )
+
+
+def scores(truths: Iterable[Truth], *, maximize: bool) -> Matrix:
+    """The two objectives of the feasible ones, a row each: logarithms, of which more is better."""
+    sign = 1.0 if maximize else -1.0
+    rows = [
+        (sign * log(each.objective), -log(each.traded))
+        for each in truths
+        if each.feasible and each.objective is not None and each.traded is not None
+    ]
+    return np.array(rows, dtype=np.float64).reshape(-1, 2)
 
 
 def best(truths: Iterator[Truth], *, maximize: bool) -> float:

@@ -6,6 +6,7 @@ Models are described by what their public config.json says; traffic and promises
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from optuna_tuner.simulation.traffic import Traffic
 from optuna_tuner.spec.space import Choice, Parameter, Switch
@@ -321,3 +322,16 @@ def sglang_experts() -> Simulated:
 
 
 OWN: tuple[Landscape, ...] = (vllm_dense(), vllm_experts(), sglang_dense(), sglang_experts())
+
+
+def trading(landscape: Simulated, metric: str) -> Simulated:
+    """The same with one promise made a second objective."""
+    return replace(landscape, goal=landscape.goal.trading(metric))
+
+
+TWO_OBJECTIVES: tuple[Landscape, ...] = (
+    trading(vllm_dense(), "itl_ms.p99"),
+    trading(vllm_experts(), "itl_ms.p99"),
+    trading(sglang_dense(), "ttft_ms.p99"),
+    trading(sglang_experts(), "tpot_ms.p99"),
+)

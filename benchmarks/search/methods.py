@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from typing import Literal
 
 import optuna
 from optuna.samplers import BaseSampler
+from optuna.study import StudyDirection
 from optuna.trial import Trial, TrialState
 
 from optuna_tuner import Search
@@ -36,8 +37,11 @@ class Ours:
         believed: int = 1,
     ) -> None:
         self._landscape, engine = landscape, engine_of(landscape)
+        directions = {"objective": "maximize" if landscape.maximize else "minimize"}
+        if landscape.front is not None:
+            directions["traded"] = "minimize"
         goals = {
-            "objectives": [{"metric": "objective", "direction": "maximize" if landscape.maximize else "minimize"}],
+            "objectives": [{"metric": metric, "direction": each} for metric, each in directions.items()],
             "constraints": [{"metric": name, "at_most": 1.0} for name in landscape.constraint_names],
         }
         self._search = Search(
@@ -71,7 +75,7 @@ class Plain:
 
     `told` is what a trial without a feasible result becomes: "constraints" (PRUNED, with violated constraints), "fail"
     (FAIL, which Optuna's samplers do not look at), "zero" (a value of 0, the worst there is), or "penalty" (the value
-    times e to the power of minus the violation; 0 for a failure).
+    times e to the power of minus the violation; 0 for a failure). With two objectives, only the first one.
     """
 
     def __init__(
@@ -84,7 +88,9 @@ class Plain:
         optuna.logging.set_verbosity(
             optuna.logging.ERROR
         )  # some draw conditional flags at random, and say so each time
-        self._study = optuna.create_study(direction="maximize", sampler=sampler)
+        both: Sequence[StudyDirection] = (StudyDirection.MAXIMIZE, StudyDirection.MINIMIZE)
+        directions = both[:1] if landscape.front is None else both
+        self._study = optuna.create_study(directions=directions, sampler=sampler)
         self._asked: dict[int, Trial] = {}
 
     def ask(self) -> tuple[int, Configuration]:
@@ -122,7 +128,8 @@ class Plain:
         if seen.cause is not None or not seen.objective:
             self._study.tell(trial, state=TrialState.PRUNED)
         else:
-            self._study.tell(trial, seen.objective if self._landscape.maximize else 1 / seen.objective)
+            value = seen.objective if self._landscape.maximize else 1 / seen.objective
+            self._study.tell(trial, value if seen.traded is None else [value, seen.traded])
 
 
 def _ours(kind: SamplerKind, believed: int = 1) -> MethodMaker:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from math import inf, log
 
@@ -13,7 +13,9 @@ from optuna_tuner.engines.known_values import FACTS
 from optuna_tuner.memory.facts import of
 from optuna_tuner.memory.gpus import Gpu
 from optuna_tuner.memory.model import ModelFacts
+from optuna_tuner.search.encoding import Matrix
 from optuna_tuner.search.grid import configurations
+from optuna_tuner.search.hypervolume import front_of
 from optuna_tuner.simulation.accelerators import accelerator
 from optuna_tuner.simulation.levels import Level
 from optuna_tuner.simulation.outcome import Outcome, outcome
@@ -21,18 +23,24 @@ from optuna_tuner.simulation.place import Place
 from optuna_tuner.simulation.traffic import Traffic
 from optuna_tuner.spec.space import Parameter
 from optuna_tuner.values import Json, Model, Scalar, Slot
-from search.landscape import Configuration, Noise, Truth, best, noisy
+from search.landscape import Configuration, Noise, Truth, best, noisy, scores
 
 LENGTH = {"sglang": "context_length", "vllm": "max_model_len"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Goal:
-    """A metric to make best under promises: each metric at most so much."""
+    """A metric to make best under promises: each metric at most so much; and one that is `traded` for it, if any."""
 
     metric: str
     maximize: bool
     at_most: Mapping[str, float]
+    traded: str | None = None
+
+    def trading(self, metric: str) -> Goal:
+        """The same with one of the promises made an objective: as little as can be."""
+        rest = {name: limit for name, limit in self.at_most.items() if name != metric}
+        return replace(self, at_most=rest, traded=metric)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -119,6 +127,13 @@ class Simulated:
         """The true objective of the best feasible configuration; the first call looks at all of them."""
         return best(map(self.truth, configurations(self.space)), maximize=self.maximize)
 
+    @cached_property
+    def front(self) -> Matrix | None:
+        """Of all configurations; the first call looks at them."""
+        if self.goal.traded is None:
+            return None
+        return front_of(scores(map(self.truth, configurations(self.space)), maximize=self.maximize))
+
     def outcome(self, params: Configuration) -> Outcome:
         """All that the simulation tells of it."""
         return outcome(self.engine, self.place, self.traffic, {**self.also, **params})
@@ -146,23 +161,27 @@ class Simulated:
     def _scored(self, found: Outcome) -> Truth:
         if found.cause is not None:
             return Truth(cause=found.cause, cost_s=found.seconds)
-        scores = [self._score(each) for each in found.levels]
-        kept = [score for score in scores if max(score[1]) <= 0]
+        levels = [self._score(each) for each in found.levels]
+        kept = [place for place, score in enumerate(levels) if max(score[1]) <= 0]
         better = max if self.maximize else min
-        value, excess = better(kept) if kept else min(scores, key=lambda score: max(score[1]))
-        return Truth(objective=value, constraints=excess, cost_s=found.seconds, rungs=self._rungs(found, scores))
+        least = min(range(len(levels)), key=lambda place: max(levels[place][1]))
+        chosen = better(kept, key=levels.__getitem__) if kept else least
+        value, excess = levels[chosen]
+        traded = found.levels[chosen].metrics[self.goal.traded] if self.goal.traded else None
+        rungs = self._rungs(found, levels)
+        return Truth(objective=value, constraints=excess, cost_s=found.seconds, rungs=rungs, traded=traded)
 
     def _score(self, level: Level) -> tuple[float, tuple[float, ...]]:
         excess = tuple(log(level.metrics[name] / limit) for name, limit in self.goal.at_most.items())
         return level.metrics[self.goal.metric], excess
 
     def _rungs(
-        self, found: Outcome, scores: Sequence[tuple[float, tuple[float, ...]]]
+        self, found: Outcome, levels: Sequence[tuple[float, tuple[float, ...]]]
     ) -> tuple[tuple[float, float], ...]:
-        if len(scores) == 1:
+        if len(levels) == 1:
             return ()
         at, worst, rungs = found.start_s, 0.0 if self.maximize else inf, []
-        for level, (value, excess) in zip(found.levels, scores, strict=True):
+        for level, (value, excess) in zip(found.levels, levels, strict=True):
             at += level.seconds
             rungs.append((value if max(excess) <= 0 else worst, at))
         return tuple(rungs)

@@ -59,6 +59,7 @@ class Tabulated:
     engine: str = "vllm"
     version: str = "0.24.0"
     maximize: bool = True
+    front: None = None
 
     @property
     def about(self) -> str:

@@ -20,6 +20,7 @@ from optuna_tuner.search import processes
 from optuna_tuner.search.encoding import Configuration, Encoding, Matrix, Vector
 from optuna_tuner.search.evidence import Evidence, bounded
 from optuna_tuner.search.expectation import Expected
+from optuna_tuner.search.hypervolume import expected_gain, front_of, hypervolume, reference_of, scaled
 from optuna_tuner.search.pace import Pace
 
 TREES = 40
@@ -27,7 +28,6 @@ NOISE = 0.02  # of one measurement: where no more is left to learn than that, no
 LIKELY = 0.5  # what rather fails than runs counts even less than its chance: failures cost minutes, and teach little
 WORTHWHILE = 0.01  # an improvement by less, as a share, is not looked for: it would drown in the noise
 DOUBT = 4  # so many times shorter are the lengths of numbers then
-AUGMENTATION = 0.05  # of the Chebyshev scalarization, as in ParEGO (Knowles 2006)
 
 
 class Belief:
@@ -49,10 +49,10 @@ class Belief:
         self._evidence = evidence
         self._ran = [each for each in evidence if each.ran]
         self._points = encoding.points([each.configuration for each in self._ran])
-        self._pending = encoding.points(pending) if pending else None
+        self._others, self._pending = pending, encoding.points(pending) if pending else None
         self._expects = expected or Expected()
         self._lengths: Vector = np.ones(len(encoding.graded))  # times those that are learnt
-        self._learnt: dict[str, Kernel] = {}  # by constraint; the objective's has no name
+        self._learnt: dict[int | str, Kernel] = {}  # by an objective's place, or a constraint's name
 
     def doubting(self) -> Belief:
         """The same with shorter lengths: less sure of what lies between the values of numbers that were tried.
@@ -62,7 +62,7 @@ class Belief:
         """
         other = copy(self)
         other._lengths = np.where(self._encoding.graded, 1 / DOUBT, 1.0)  # noqa: SLF001  one of us
-        for made_with_lengths in ("_objective", "_constraints", "_best"):
+        for made_with_lengths in ("_objectives", "_constraints", "_best", "_known"):
             other.__dict__.pop(made_with_lengths, None)
         return other
 
@@ -76,17 +76,29 @@ class Belief:
     def worth(self, configurations: Sequence[Configuration]) -> Vector:
         """The expected improvement over the best that is known, times the probability that everything holds.
 
-        Where nothing holds yet, that probability alone. At least one configuration must have run.
+        With several objectives, the expected increase of the hypervolume of the front, as a share of it. Where nothing
+        holds yet, that probability alone. At least one configuration must have run.
         """
         points = self._encoding.points(configurations)
         runs = self.runs(configurations)
         holds: Vector = runs * np.minimum(1.0, runs / LIKELY) * self._kept(points)
         if self._best is None:
             return holds
-        mean, deviation = processes.predicted(self._objective, points)
+        predictions = [processes.predicted(each, points) for each in self._objectives]
+        if len(predictions) > 1:
+            increase = self._increase(*(np.column_stack(each) for each in zip(*predictions, strict=True)))
+            return increase * holds / self._pace(points)
+        ((mean, deviation),) = predictions
         lead = (mean + self._expected(configurations) - self._best - WORTHWHILE) / deviation
         gain: Vector = deviation * (lead * norm.cdf(lead) + norm.pdf(lead)) * (1 - NOISE / np.hypot(deviation, NOISE))
         return gain * holds / self._pace(points)
+
+    def _increase(self, mean: Matrix, deviation: Matrix) -> Vector:
+        """The share by which each is expected to increase the front's hypervolume; a column an objective."""
+        front, reference = front_of(self._known), reference_of(self._known)
+        gain = expected_gain(mean - WORTHWHILE, deviation, front, reference)
+        to_learn: Vector = 1 - NOISE / np.hypot(deviation.max(axis=1), NOISE)
+        return to_learn * gain / hypervolume(front, reference)
 
     def losses(self, one: Configuration, others: Sequence[Configuration]) -> tuple[Vector, Vector, Vector]:
         """How much each of the others is behind one of them: a share, its standard deviation, the probability to hold.
@@ -158,10 +170,16 @@ class Belief:
     def _pace(self) -> Pace:
         return Pace(self._points, [each.took_s for each in self._ran])
 
-    @cached_property
+    @property
     def _objective(self) -> GaussianProcessRegressor:
-        """By how much it is better than expected."""
-        return self._process("", self._scalar - self._expected([each.configuration for each in self._ran]))
+        """The first one: by how much it is better than expected."""
+        return self._objectives[0]
+
+    @cached_property
+    def _objectives(self) -> Sequence[GaussianProcessRegressor]:
+        values = np.array([each.values for each in self._ran], dtype=np.float64)
+        expected = self._expected([each.configuration for each in self._ran])
+        return [self._process(place, scaled(column) - expected) for place, column in enumerate(values.T)]
 
     def _expected(self, configurations: Sequence[Configuration]) -> Vector:
         return self._expects(configurations) if self._has_shares else np.zeros(len(configurations))
@@ -185,17 +203,15 @@ class Belief:
         return self._feasible[int(self._promise(self._feasible).argmax())]
 
     @cached_property
-    def _scalar(self) -> Vector:
-        """One number a configuration, larger is better; several objectives are weighted at random, anew each time."""
-        values = np.array([each.values for each in self._ran], dtype=np.float64)
-        scaled = np.column_stack([_logarithm(column) for column in values.T])
-        if scaled.shape[1] == 1:
-            return scaled[:, 0]
-        behind = (scaled - scaled.max(axis=0)) * self._rng.dirichlet(np.ones(scaled.shape[1]))
-        scalar: Vector = behind.min(axis=1) + AUGMENTATION * behind.sum(axis=1)
-        return scalar
+    def _known(self) -> Matrix:
+        """What is believed of the feasible, a column an objective; what is pending counts if it will hold."""
+        points = self._encoding.points(self._feasible)
+        if self._pending is not None:
+            holds = self.runs(self._others) * self._kept(self._pending) > LIKELY
+            points = np.vstack([points, self._pending[holds]])
+        return np.column_stack([each.predict(points) for each in self._objectives])
 
-    def _process(self, name: str, targets: Vector) -> GaussianProcessRegressor:
+    def _process(self, name: int | str, targets: Vector) -> GaussianProcessRegressor:
         """A Gaussian process of these targets; what is pending counts as if it had come out as expected."""
         if name not in self._learnt:
             self._learnt[name] = processes.learnt(self._points, targets)
@@ -205,12 +221,3 @@ class Belief:
             return process
         known = np.vstack([self._points, self._pending])
         return processes.told(kernel, known, np.concatenate([targets, process.predict(self._pending)]))
-
-
-def _logarithm(values: Vector) -> Vector:
-    """Of positive numbers, or of all negative ones, where less was better; of others, shares of their range."""
-    if (values > 0).all():
-        return np.log(values)
-    if (values < 0).all():
-        return -np.log(-values)
-    return values / (np.ptp(values) or 1.0)

@@ -50,6 +50,16 @@ def bounded(excess: float) -> float:
     return math.log(min(max(1 + excess, math.exp(-FAR)), math.exp(FAR)))
 
 
+def undominated(evidence: Sequence[Evidence]) -> Sequence[Evidence]:
+    """The feasible ones that none of them beats, being nowhere worse and somewhere better."""
+    feasible = [each.values or () for each in evidence if each.feasible]
+
+    def is_beaten(values: Sequence[float]) -> bool:
+        return any(other != values and all(a >= b for a, b in zip(other, values, strict=True)) for other in feasible)
+
+    return [each for each in evidence if each.feasible and not is_beaten(each.values or ())]
+
+
 def evidence_of(study: Study, space: Mapping[str, Parameter], default: Configuration) -> Sequence[Evidence]:
     """Every trial that ended by its configuration; what the machine or a user ended says nothing.
 

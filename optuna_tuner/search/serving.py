@@ -13,7 +13,7 @@ from optuna.trial import FrozenTrial
 
 from optuna_tuner.search.candidates import Candidates, Key, key_of
 from optuna_tuner.search.encoding import Configuration, Encoding, Matrix, Vector
-from optuna_tuner.search.evidence import Evidence, evidence_of, pending
+from optuna_tuner.search.evidence import Evidence, evidence_of, pending, undominated
 from optuna_tuner.search.expectation import Expected
 from optuna_tuner.search.objection import Objection
 from optuna_tuner.search.one_by_one import OneByOne
@@ -146,10 +146,17 @@ def tried(evidence: Sequence[Evidence], others: Sequence[Configuration]) -> Coll
 
 
 def _best(evidence: Iterable[Evidence]) -> Sequence[Configuration]:
-    """The feasible ones first, then those that break least; by the first objective."""
+    """The feasible ones first, then those that break least; by the first objective.
+
+    With several objectives, some from all along the front come before the others.
+    """
 
     def rank(each: Evidence) -> tuple[float, float]:
         excess = sum(max(0.0, excess) for excess in each.excesses.values())
         return excess, -(each.values or (0.0,))[0]
 
-    return [each.configuration for each in sorted((each for each in evidence if each.ran), key=rank)[:AROUND]]
+    ranked = sorted((each for each in evidence if each.ran), key=rank)
+    front = undominated(ranked)
+    places = dict.fromkeys(np.linspace(0, len(front) - 1, min(len(front), AROUND)).round().astype(int))
+    along = [front[place] for place in places]
+    return [each.configuration for each in [*along, *(each for each in ranked if each not in along)][:AROUND]]

@@ -13,6 +13,7 @@ from pydantic import JsonValue
 from optuna_tuner.results import figures
 from optuna_tuner.results.importance import FANOVA, MOST_TRIALS, Importance
 from optuna_tuner.results.report.document import Curve, FailureCell, ImportanceRow, ParetoPoint, Plot
+from optuna_tuner.results.report.hypervolumes import hypervolumes
 from optuna_tuner.results.report.load import said, tail_of, throughput_of
 from optuna_tuner.results.trials import TrialState
 from optuna_tuner.results.views import StudyView
@@ -147,6 +148,13 @@ def _history(study: StudyView) -> Iterator[Plot]:
             title = f"{figures.named(objective.metric)} by trial"
             caption = "Crosses are trials that are not feasible; the dashed line is the engine's default."
             yield _plot(f"history-{place}", title, caption, figures.history(study, place))
+    if len(study.spec.goals.objectives) > 1 and (shares := hypervolumes(study)):
+        figure = figures.plain("trial", "share of the hypervolume in the end")
+        line = {"shape": "hv", "color": figures.BEST_COLOUR}
+        figure.add_scatter(x=list(shares), y=list(shares.values()), mode="lines+markers", line=line)
+        figure.update_yaxes(tickformat=".0%", range=[0, 1.05])
+        caption = "What the feasible trials dominate together, in logarithms, from a tenth below the worst of them."
+        yield _plot("history-hypervolume", "Hypervolume by trial", caption, figure)
 
 
 def _importance(rows: Sequence[ImportanceRow]) -> Iterator[Plot]:

@@ -198,7 +198,7 @@ def test_a_study_that_runs_says_that_all_may_change(sample: SampleStudy) -> None
 def test_several_goals_have_a_gain_and_a_history_each(two_objectives: StudyView) -> None:
     made = report_on(two_objectives)
     assert [gain.metric for gain in made.summary.gains] == ["output_throughput_tok_s", "e2e_latency_ms.mean"]
-    assert {"history-0", "history-1"} <= {plot.id for plot in made.plots}
+    assert {"history-0", "history-1", "history-hypervolume"} <= {plot.id for plot in made.plots}
 
 
 def test_importance_is_by_fanova(study: StudyView, sample: SampleStudy) -> None:

@@ -120,3 +120,18 @@ def test_the_first_ones_also_try_what_lies_between_the_ends() -> None:
         study.tell(trial, 1.0)
     for name in space:
         assert len({trial.params[name] for trial in study.trials}) >= 3, f"{name} was tried at few places"
+
+
+def test_with_two_objectives_the_front_is_found_from_end_to_end() -> None:
+    study = optuna.create_study(directions=["maximize", "minimize"])
+
+    def tell(trial: optuna.trial.Trial, params: Params) -> None:
+        batch, slower = float(params.flags["batch"]), 2.0 if params.flags["eager"] else 1.0
+        study.tell(trial, [batch / (batch + 50) / slower, slower * (5 + batch) / float(params.flags["gpus"])])
+
+    play(study, 16, tell)
+    front = study.best_trials
+    assert len(front) >= 5
+    assert all(trial.params["gpus"] == 8 and not trial.params["eager"] for trial in front)
+    assert min(trial.params["batch"] for trial in front) < 10
+    assert max(trial.params["batch"] for trial in front) > 400

@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
+import numpy as np
 import pytest
-from search.contest import Run, kept
-from search.landscapes import OWN
+from search.contest import Run, kept, metrics, share_of
+from search.landscapes import OWN, TWO_OBJECTIVES, vllm_dense
 from search.others import Axes, Losses
 
 from optuna_tuner.spec.space import Choice, Switch
@@ -46,3 +47,29 @@ def test_what_did_not_run_is_told_as_the_worst_that_did_and_waits_for_one() -> N
     loss = -math.log(ran.objective)
     assert losses.of(1, ran) == [(1, ran, loss), (0, failed, loss)]
     assert losses.of(2, failed) == [(2, failed, loss)]
+
+
+def test_with_two_objectives_a_run_is_judged_by_the_share_of_the_fronts_hypervolume() -> None:
+    """The reference is a tenth below the worst of the front (0, 1) and (1, 0), which dominates 0.1 x 1.1 x 2 - 0.01."""
+    front, whole = np.array([[0.0, 1.0], [1.0, 0.0]]), 0.21
+    assert share_of(front, front) == pytest.approx(1)
+    assert share_of(front, front[:1]) == pytest.approx(0.11 / whole)
+    assert share_of(front, np.array([[0.0, 0.0], [-0.2, 1.0]])) == pytest.approx(0.01 / whole)
+    assert share_of(front, np.empty((0, 2))) == 0
+
+
+def test_one_promise_becomes_an_objective_and_the_others_stay() -> None:
+    plain, traded = vllm_dense(), TWO_OBJECTIVES[0]
+    assert (plain.front, traded.constraint_names) == (None, ("ttft_ms.p99",))
+    truth = traded.truth(plain.default)
+    levels = vllm_dense().outcome(plain.default).levels
+    kept = [each for each in levels if each.metrics["ttft_ms.p99"] <= plain.goal.at_most["ttft_ms.p99"]]
+    best = max(kept, key=lambda each: each.metrics["output_throughput_tok_s"])
+    assert truth.traded == best.metrics["itl_ms.p99"]
+    seen = traded.observe(plain.default, np.random.default_rng(0))
+    assert metrics(traded, seen) == {
+        "objective": seen.objective,
+        "traded": seen.traded,
+        "ttft_ms.p99": pytest.approx(math.exp(seen.constraints[0])),
+    }
+    assert seen.traded != truth.traded
