@@ -186,6 +186,7 @@ class Ax:
                 for name, values in self._axes.values.items()
             ]
         )
+        self._client.configure_generation_strategy(allow_exceeding_initialization_budget=True)  # while none has ended
         self._client.configure_optimization("-loss", [f"{name} <= 0" for name in self._constraints])
 
     def ask(self) -> tuple[int, Configuration]:
