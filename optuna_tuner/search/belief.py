@@ -76,8 +76,9 @@ class Belief:
     def worth(self, configurations: Sequence[Configuration]) -> Vector:
         """The expected improvement over the best that is known, times the probability that everything holds.
 
-        With several objectives, the expected increase of the hypervolume of the front, as a share of it. Where nothing
-        holds yet, that probability alone. At least one configuration must have run.
+        The improvement is by the time that a trial takes. With several objectives, it is the expected increase of the
+        hypervolume of the front, as a share of it, whatever the time: else the quick end of the front drew all trials.
+        Where nothing holds yet, that probability alone. At least one configuration must have run.
         """
         points = self._encoding.points(configurations)
         runs = self.runs(configurations)
@@ -86,8 +87,7 @@ class Belief:
             return holds
         predictions = [processes.predicted(each, points) for each in self._objectives]
         if len(predictions) > 1:
-            increase = self._increase(*(np.column_stack(each) for each in zip(*predictions, strict=True)))
-            return increase * holds / self._pace(points)
+            return holds * self._increase(*(np.column_stack(each) for each in zip(*predictions, strict=True)))
         ((mean, deviation),) = predictions
         lead = (mean + self._expected(configurations) - self._best - WORTHWHILE) / deviation
         gain: Vector = deviation * (lead * norm.cdf(lead) + norm.pdf(lead)) * (1 - NOISE / np.hypot(deviation, NOISE))
