@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from functools import cache
+from functools import cache, lru_cache
 
 from optuna_tuner.contracts import Engine
 from optuna_tuner.errors import EnvironmentFaultError
@@ -17,8 +17,10 @@ from optuna_tuner.search.encoding import Configuration, Estimates
 from optuna_tuner.spec.space import Parameter, params_of
 from optuna_tuner.tuning.gpus import kind_of
 from optuna_tuner.tuning.setting import Setting
+from optuna_tuner.values import Scalar
 
 UNKNOWN = (0.0, 0.0)
+KEPT = 20_000  # configurations: around the best ones the same are asked about again and again
 
 
 def estimates_of(setting: Setting) -> Estimates:
@@ -51,10 +53,12 @@ def memory_estimates(
         found = estimate(model, card, layout, settings)
         return found.pool_bytes / card.usable, math.log(max(found.kv_tokens, 1))
 
-    def ask(configuration: Configuration) -> Sequence[float]:
-        if looked_up() is None:
-            return ()
-        said = engine.memory(params_of(space, configuration))
+    @lru_cache(KEPT)
+    def told(*values: tuple[str, Scalar]) -> Sequence[float]:
+        said = engine.memory(params_of(space, dict(values)))
         return weighed(*said) if said else UNKNOWN
+
+    def ask(configuration: Configuration) -> Sequence[float]:
+        return () if looked_up() is None else told(*configuration.items())
 
     return ask
